@@ -1,0 +1,74 @@
+"""Walking a listing: which page to ask for next, and noticing a server whose cursors do not move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from asyncassist.errors import PaginationError
+from asyncassist.models import Page
+
+__all__ = ["HasId", "PageWalk"]
+
+
+class HasId(Protocol):
+    """What a listing lists."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasId)
+
+# Beyond so many ids only cursors and the page before are compared, so that the longest listing stays small in memory.
+_REMEMBERED = 100_000
+
+
+class PageWalk(Generic[T]):
+    """The way through a listing, forward by ``after`` or backward by ``before``.
+
+    Backward, items come in reverse: the one next to the starting point first.
+    """
+
+    def __init__(self, query: Mapping[str, object]) -> None:
+        self._query = dict(query)
+        self._backward = bool(query.get("before")) and not query.get("after")
+        self._cursors: set[str] = set()
+        self._seen: set[str] = set()
+        self.is_finished = False
+
+    @property
+    def query(self) -> Mapping[str, object]:
+        """The query of the page to ask for now."""
+        return self._query
+
+    def take(self, page: Page[T]) -> Sequence[T]:
+        """Note a received page; return its items in walking order.
+
+        Raises:
+            PaginationError: the page repeats items, or its cursor has been followed before.
+        """
+        items = page.data
+        if not items:
+            self.is_finished = True
+            return ()
+        ids = [item.id for item in items]
+        repeated = next((id_ for id_ in ids if id_ in self._seen), None)
+        if repeated is not None:
+            raise PaginationError(
+                f"the server repeats {repeated!r} on a later page: following its cursors would never end or miss items",
+                field="data",
+            )
+        if len(self._seen) + len(ids) > _REMEMBERED:
+            self._seen.clear()
+        self._seen.update(ids)
+        if page.has_more is False:
+            self.is_finished = True
+        else:
+            # A page's own cursor is first_id or last_id; servers that leave them out mean the item at that end.
+            cursor = (page.first_id or ids[0]) if self._backward else (page.last_id or ids[-1])
+            if cursor in self._cursors or cursor == self._query.get("before" if self._backward else "after"):
+                raise PaginationError(f"the server's cursor {cursor!r} does not move", field="last_id")
+            self._cursors.add(cursor)
+            self._query["before" if self._backward else "after"] = cursor
+        return items[::-1] if self._backward else items

@@ -1,0 +1,97 @@
+"""How long to pause between two looks at a run: a pure decision."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from asyncassist.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PollPolicy", "first_pause", "next_pause", "poll_after"]
+
+
+def _positive(instance: object, attribute: Any, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{attribute.name} must be a finite number of seconds above 0, got {value!r}")
+
+
+def _growth(instance: object, attribute: Any, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 100:
+        raise UsageError(f"{attribute.name} must be a number from 1 to 100, got {value!r}")
+
+
+def _failures(instance: object, attribute: Any, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(f"{attribute.name} must be an int, 0 or more, got {value!r}")
+
+
+@frozen
+class PollPolicy:
+    """How often a run is looked at. All times are float seconds.
+
+    The server's ``openai-poll-after-ms``, as last sent, beats these numbers. Every pause is spread by a quarter
+    either way, so that many waits do not knock at the same moment.
+    """
+
+    shortest: float = field(default=0.25, validator=_positive)
+    """The first pause."""
+    longest: float = field(default=5.0, validator=_positive)
+    """Pauses grow up to this."""
+    growth: float = field(default=1.5, validator=_growth)
+    """Each pause is so many times the one before, 1-100."""
+    max_failures: int = field(default=8, validator=_failures)
+    """After so many failed looks in a row (connection lost, 5xx, 429) the last error is raised."""
+    max_unknown: float = field(default=600.0, validator=_positive)
+    """How long a status this library does not know is waited out."""
+
+    @classmethod
+    def every(cls, seconds: float) -> PollPolicy:
+        """Look at a steady interval."""
+        return cls(shortest=seconds, longest=seconds, growth=1)
+
+
+SPREAD = 0.25
+LONGEST_ASKED = 60.0
+
+
+def poll_after(headers: Mapping[str, str]) -> float | None:
+    """Return the pause in seconds that a run's answer asks for, None where it asks for none that is usable."""
+    text = headers.get("openai-poll-after-ms")
+    if text is None or len(text) > 16:
+        return None
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        return None
+    if not (math.isfinite(milliseconds) and milliseconds > 0):
+        return None
+    return min(milliseconds / 1000, LONGEST_ASKED)
+
+
+def first_pause(policy: PollPolicy, random: float) -> float:
+    """Return the pause before the first look: anywhere up to the shortest pause, so that waits start out of phase."""
+    return policy.shortest * random
+
+
+def next_pause(policy: PollPolicy, looks: int, asked: float | None, random: float) -> float:
+    """Return the pause after a look.
+
+    Args:
+        looks: how many looks have been made, from 1.
+        asked: what the server asked for in its last answer.
+        random: in [0, 1); 0.5 leaves the pause as it is.
+    """
+    pause = asked
+    if pause is None:
+        steps = min(looks - 1, 1000)
+        exponent = steps * math.log(policy.growth)
+        ceiling = max(policy.longest, policy.shortest)
+        # Compared as logarithms: a power with many looks behind it would overflow.
+        fits = exponent < math.log(ceiling / policy.shortest) if ceiling > policy.shortest else False
+        pause = policy.shortest * math.exp(exponent) if fits else ceiling
+    return pause * (1 - SPREAD + 2 * SPREAD * random)

@@ -1,0 +1,169 @@
+"""What is asked of the server: operations, paths, queries, bodies."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import quote, urlencode
+
+from attrs import field, frozen
+
+from asyncassist.errors import UsageError
+from asyncassist.models import UNSET, Unset
+
+__all__ = ["Kind", "Request", "check_parameters", "query_string", "request_for"]
+
+
+class Kind(enum.Enum):
+    """What an operation does to the server's state: decides retries, queueing and connection reuse."""
+
+    READ = "read"
+    POLL = "poll"
+    DELETE = "delete"
+    CANCEL = "cancel"
+    CREATE = "create"
+    MODIFY = "modify"
+    SUBMIT = "submit"
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether doing it twice is the same as doing it once."""
+        return self in _SAFE
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a run on the server waits for it, so that it goes ahead of other calls."""
+        return self is Kind.CANCEL or self is Kind.SUBMIT
+
+
+_SAFE = frozenset({Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL})
+_KIND_OF_METHOD = {"GET": Kind.READ, "DELETE": Kind.DELETE, "POST": Kind.CREATE}
+
+
+@frozen
+class Request:
+    """One operation, ready to be sent any number of times."""
+
+    kind: Kind
+    method: str
+    path: str
+    """Quoted, starts with a slash, relative to the base URL."""
+    query: tuple[tuple[str, str], ...] = ()
+    body: object = field(default=UNSET, repr=False)
+    """The JSON value to send, or UNSET for a request without a body."""
+
+
+@lru_cache(maxsize=256)
+def _route(template: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    method, path = template.split(" ")
+    pieces = re.split(r"\{(\w+)\}", path)
+    return method, tuple(pieces[0::2]), tuple(pieces[1::2])
+
+
+# Ids as servers make them pass unquoted; anything else takes the slow way.
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]*", re.ASCII).fullmatch
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
+
+
+def _segment(name: str, value: object) -> str:
+    """Return an id as one path segment; an id can never leave its place in the path."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+    if _PLAIN_ID(value):
+        return value
+    if not value:
+        raise UsageError(f"{name} is empty; pass the id the server gave")
+    if _CONTROL(value) or value in (".", ".."):
+        raise UsageError(f"{name} {value!r} cannot be an id: it has control characters or is a path of its own")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} {value!r} cannot be an id: it is not valid Unicode") from None
+
+
+def request_for(
+    template: str,
+    *ids: str,
+    kind: Kind | None = None,
+    query: Mapping[str, object] | None = None,
+    body: object = UNSET,
+) -> Request:
+    """Build a request from a route such as ``GET /threads/{thread_id}``, the ids in URL order, query and body.
+
+    Raises:
+        TypeError, UsageError: an id or a query value cannot be sent.
+    """
+    method, pieces, names = _route(template)
+    path = pieces[0]
+    for name, value, piece in zip(names, ids, pieces[1:], strict=True):
+        path += _segment(name, value) + piece
+    return Request(kind or _KIND_OF_METHOD[method], method, path, _query_pairs(query) if query else (), body)
+
+
+def _query_pairs(query: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    pairs: list[tuple[str, str]] = []
+    for name, value in query.items():
+        if value is None or value is UNSET:
+            continue
+        if name == "limit" and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"limit must be an int, got {type(value).__name__}")
+        if name == "limit" and int(str(value)) < 1:
+            raise UsageError(f"limit is the page size, at least 1 (the API allows up to 100), got {value}")
+        if isinstance(value, str | int | float):
+            pairs.append((name, _text(name, value)))
+        elif isinstance(value, list | tuple):
+            # `include[]=a&include[]=b`, the array form of this API.
+            pairs.extend((f"{name}[]", _text(name, item)) for item in value)
+        else:
+            raise TypeError(f"{name} must be a str or a sequence of str, got {type(value).__name__}")
+    return tuple(pairs)
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"{name} must hold str, got {type(value).__name__}")
+    return str(value)
+
+
+def query_string(pairs: tuple[tuple[str, str], ...]) -> str:
+    """Encode query pairs; brackets of array names stay readable.
+
+    Raises:
+        UsageError: a value is not valid Unicode.
+    """
+    try:
+        return urlencode(pairs, safe="[]", quote_via=quote)
+    except UnicodeEncodeError:
+        raise UsageError("a query parameter is not valid Unicode") from None
+
+
+@lru_cache(maxsize=64)
+def _names(params_type: type) -> frozenset[str]:
+    # Postponed annotations leave __required_keys__ empty; __annotations__ has every name, the inherited ones too.
+    return frozenset(params_type.__annotations__)
+
+
+def check_parameters(operation: str, params_type: type, params: Mapping[str, object]) -> None:
+    """Refuse parameter names the operation does not have.
+
+    Raises:
+        TypeError: as a wrong keyword argument of any function.
+    """
+    known = _names(params_type)
+    for name in params:
+        if name not in known:
+            raise TypeError(f"{operation}() got an unexpected keyword argument {name!r}")
+
+
+def merge(body: object, extra: Mapping[str, object] | None) -> object:
+    """Merge a vendor's extra fields into a body; a given field wins over an absent one, extra wins over both."""
+    if not extra:
+        return body
+    if isinstance(body, Unset):
+        return dict(extra)
+    assert isinstance(body, Mapping)  # every body of this API is a JSON object
+    return {**body, **extra}

@@ -1,0 +1,158 @@
+"""When a failed request is sent again, and after how long.
+
+Nothing here waits or sends: state in, decision out. The clock and randomness are arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from asyncassist._wire.requests import Kind
+from asyncassist.errors import APIConnectionError, APIStatusError, APITimeoutError, QuotaExceededError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+__all__ = ["RetryBudget", "RetryPolicy", "is_retriable", "parse_retry_after", "retry_pause"]
+
+
+def _seconds(instance: object, attribute: Any, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{attribute.name} must be a number of seconds, got {type(value).__name__}")
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"{attribute.name} must be a finite number of seconds, 0 or more, got {value}")
+
+
+def _count(instance: object, attribute: Any, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100:
+        raise UsageError(f"{attribute.name} must be an int from 1 to 100, got {value!r}")
+
+
+@frozen
+class RetryPolicy:
+    """How failed requests are tried again. All times are float seconds.
+
+    Reads, deletes and cancels are tried again after any failure that may pass. Creates, modifications and tool
+    outputs are tried again only when the server cannot have acted: it refused the connection, answered 429, or said
+    ``x-should-retry: true``. After a cut connection, a timeout or a 5xx they are not, because that would risk doing
+    the work twice.
+    """
+
+    attempts: int = field(default=3, validator=_count)
+    """How often a request is sent at most, 1-100; 1 turns retries off."""
+    base_pause: float = field(default=0.5, validator=_seconds)
+    """Before the second attempt; doubles with each further one."""
+    max_pause: float = field(default=8.0, validator=_seconds)
+    """The longest pause of our own choosing."""
+    max_retry_after: float = field(default=60.0, validator=_seconds)
+    """The longest pause a server may ask for. Asked for more, the error is raised with its ``retry_after``."""
+
+
+# Answers of safe operations that may well pass: the request timed out at the server, met a lock, or the server failed.
+_PASSING = frozenset({408, 409, 429})
+_FINAL_SERVER_ERRORS = frozenset({501, 505})
+
+
+def is_retriable(error: APIConnectionError | APIStatusError, kind: Kind) -> bool:
+    """Tell whether sending the request again may help and can do no harm."""
+    if isinstance(error, APIConnectionError):
+        # The call's own time is used up.
+        if isinstance(error, APITimeoutError) and error.phase in ("total", "queue"):
+            return False
+        return kind.is_safe or not error.sent
+    if isinstance(error, QuotaExceededError):
+        return False
+    advice = error.headers.get("x-should-retry", "").strip().lower()
+    if advice in ("true", "false"):
+        return advice == "true"
+    if error.status == 429:
+        return True
+    if not kind.is_safe:
+        return False
+    return error.status in _PASSING or (error.status >= 500 and error.status not in _FINAL_SERVER_ERRORS)
+
+
+def retry_pause(
+    policy: RetryPolicy, attempt: int, error: APIConnectionError | APIStatusError, kind: Kind, random: float
+) -> float | None:
+    """Return the seconds to wait before the next attempt, None to give up.
+
+    Args:
+        attempt: how many attempts have been made, from 1.
+        random: in [0, 1). It only lengthens the pause, so that a server is never asked earlier than it said.
+    """
+    # The next poll comes anyway.
+    if kind is Kind.POLL or attempt >= policy.attempts or not is_retriable(error, kind):
+        return None
+    asked = error.retry_after if isinstance(error, APIStatusError) else None
+    if asked is not None:
+        return None if asked > policy.max_retry_after else asked * (1 + 0.1 * random) + 0.05 * random
+    pause: float = min(policy.max_pause, policy.base_pause * 2.0 ** min(attempt - 1, 60))
+    return pause * (1 + 0.25 * random)
+
+
+# RFC 9110: Retry-After is a number of seconds or a date; `retry-after-ms` is this API's finer form of it.
+_LONGEST_NUMBER = 32
+
+
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds a server asked to wait, None where it asked for nothing usable.
+
+    Args:
+        headers: names in lower case.
+        now: Unix seconds, to read dates against.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is not None or text is None or len(text) > 64:
+        return seconds
+    try:
+        date = parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date - now if date > now else None
+
+
+def _number(text: str | None) -> float | None:
+    if text is None or len(text) > _LONGEST_NUMBER:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+class RetryBudget:
+    """Limits the share of retries a client adds to a server's load.
+
+    A token bucket: every call puts in a tenth of a token, every retry that the server did not ask for takes a whole
+    one. Over 100 calls a dead server sees at most 1.6 requests a call; once it answers again, retries return.
+    """
+
+    CAPACITY = 50.0
+    PER_CALL = 0.1
+
+    def __init__(self) -> None:
+        self._tokens = self.CAPACITY
+
+    def deposit(self) -> None:
+        """Note that a call is made."""
+        self._tokens = min(self.CAPACITY, self._tokens + self.PER_CALL)
+
+    def allows(self, error: APIConnectionError | APIStatusError) -> bool:
+        """Take the price of one retry; False where the budget is used up."""
+        if isinstance(error, APIStatusError) and error.retry_after is not None:
+            return True
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

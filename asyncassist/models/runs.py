@@ -1,0 +1,259 @@
+"""Runs and their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, Self, TypeAlias, TypedDict
+
+from attrs import field, frozen
+
+from asyncassist.errors import (
+    RunCancelledError,
+    RunError,
+    RunExpiredError,
+    RunFailedError,
+    RunIncompleteError,
+    UsageError,
+)
+from asyncassist.models._base import JsonObject, Metadata, Model, Omittable
+from asyncassist.models.assistants import ReasoningEffort
+from asyncassist.models.messages import MessageParam
+from asyncassist.models.threads import ThreadParams
+from asyncassist.models.tools import (
+    AssistantTool,
+    ResponseFormat,
+    ResponseFormatParam,
+    ToolChoice,
+    ToolChoiceParam,
+    ToolParam,
+    ToolResourcesParam,
+)
+
+__all__ = [
+    "TERMINAL_RUN_STATUSES",
+    "CreateRunParams",
+    "CreateThreadAndRunParams",
+    "Run",
+    "RunCompletionUsage",
+    "RunErrorCode",
+    "RunInclude",
+    "RunIncompleteDetails",
+    "RunIncompleteReason",
+    "RunLastError",
+    "RunParams",
+    "RunRequiredAction",
+    "RunRequiredActionSubmitToolOutputs",
+    "RunStatus",
+    "RunToolCall",
+    "RunToolCallFunction",
+    "Truncation",
+    "TruncationParam",
+]
+
+RunStatus: TypeAlias = (
+    Literal[
+        "queued",
+        "in_progress",
+        "requires_action",
+        "cancelling",
+        "cancelled",
+        "failed",
+        "completed",
+        "incomplete",
+        "expired",
+    ]
+    | str
+)
+RunErrorCode: TypeAlias = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"] | str
+RunIncompleteReason: TypeAlias = Literal["max_completion_tokens", "max_prompt_tokens"] | str
+RunInclude: TypeAlias = Literal["step_details.tool_calls[*].file_search.results[*].content"] | str
+
+TERMINAL_RUN_STATUSES: Final = frozenset({"completed", "failed", "cancelled", "incomplete", "expired"})
+"""The statuses a run never leaves."""
+
+_BAD_ENDINGS: Final[dict[str, type[RunError]]] = {
+    "failed": RunFailedError,
+    "expired": RunExpiredError,
+    "cancelled": RunCancelledError,
+    "incomplete": RunIncompleteError,
+}
+
+
+@frozen(kw_only=True)
+class RunToolCallFunction(Model):
+    """The function to run and its arguments."""
+
+    name: str = ""
+    arguments: str = ""
+    """JSON text written by the model; it may be invalid."""
+
+
+@frozen(kw_only=True)
+class RunToolCall(Model):
+    """A call of a function the run waits for."""
+
+    id: str
+    type: Literal["function"] | str = "function"
+    function: RunToolCallFunction = field(factory=RunToolCallFunction)
+
+
+@frozen(kw_only=True)
+class RunRequiredActionSubmitToolOutputs(Model):
+    """The calls whose outputs the run waits for."""
+
+    tool_calls: tuple[RunToolCall, ...] = ()
+
+
+@frozen(kw_only=True)
+class RunRequiredAction(Model):
+    """What a run with status ``requires_action`` waits for."""
+
+    type: Literal["submit_tool_outputs"] | str = "submit_tool_outputs"
+    submit_tool_outputs: RunRequiredActionSubmitToolOutputs | None = None
+
+
+@frozen(kw_only=True)
+class RunLastError(Model):
+    """Why a run failed."""
+
+    code: RunErrorCode | None = None
+    message: str | None = None
+
+
+@frozen(kw_only=True)
+class RunIncompleteDetails(Model):
+    """Why a run is incomplete."""
+
+    reason: Omittable[RunIncompleteReason] = None
+
+
+@frozen(kw_only=True)
+class RunCompletionUsage(Model):
+    """Tokens a run, or one of its steps, has used."""
+
+    completion_tokens: int | None = None
+    prompt_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+@frozen(kw_only=True)
+class Truncation(Model):
+    """How much of the thread the model gets to see."""
+
+    type: Literal["auto", "last_messages"] | str = "auto"
+    last_messages: Omittable[int] = None
+    """How many of the newest messages; with ``type="last_messages"``."""
+
+
+TruncationParam: TypeAlias = Truncation | JsonObject
+
+
+@frozen(kw_only=True)
+class Run(Model):
+    """An assistant at work on a thread."""
+
+    id: str
+    object: Literal["thread.run"] | str = "thread.run"
+    created_at: int | None = None
+    """Unix seconds."""
+    thread_id: str
+    assistant_id: str | None = None
+    status: RunStatus
+    required_action: RunRequiredAction | None = None
+    """What the run waits for; set while the status is ``requires_action``."""
+    last_error: RunLastError | None = None
+    expires_at: int | None = None
+    """Unix seconds; None once the run has ended."""
+    started_at: int | None = None
+    """Unix seconds."""
+    cancelled_at: int | None = None
+    """Unix seconds."""
+    failed_at: int | None = None
+    """Unix seconds."""
+    completed_at: int | None = None
+    """Unix seconds."""
+    incomplete_details: RunIncompleteDetails | None = None
+    model: str | None = None
+    instructions: str | None = None
+    tools: tuple[AssistantTool, ...] = ()
+    """At most 20."""
+    metadata: Metadata = field(factory=dict[str, str])
+    usage: RunCompletionUsage | None = None
+    """None until the run has ended."""
+    temperature: Omittable[float] = None
+    """0-2."""
+    top_p: Omittable[float] = None
+    """0-1."""
+    max_prompt_tokens: int | None = None
+    """At least 256; over all turns of the run."""
+    max_completion_tokens: int | None = None
+    """At least 256; over all turns of the run."""
+    truncation_strategy: Truncation | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended, well or badly."""
+        return self.status in TERMINAL_RUN_STATUSES
+
+    @property
+    def required_tool_calls(self) -> tuple[RunToolCall, ...]:
+        """The tool calls whose outputs the run waits for; empty when it waits for none."""
+        if self.required_action is None or self.required_action.submit_tool_outputs is None:
+            return ()
+        return self.required_action.submit_tool_outputs.tool_calls
+
+    def raise_for_status(self) -> Self:
+        """Return the run if it has completed, as ``response.raise_for_status()`` does for responses.
+
+        Raises:
+            RunFailedError, RunExpiredError, RunCancelledError, RunIncompleteError: the run ended otherwise.
+            UsageError: the run has not ended.
+        """
+        if self.status == "completed":
+            return self
+        error = _BAD_ENDINGS.get(self.status)
+        if error is None:
+            raise UsageError(f"run {self.id} has not ended: its status is {self.status!r}; wait for it first")
+        message = f"run {self.id} ended {self.status}"
+        reasons: list[str | None] = []
+        if self.last_error is not None:
+            reasons += [self.last_error.code, self.last_error.message]
+        if self.incomplete_details is not None:
+            reasons.append(self.incomplete_details.reason)
+        raise error(": ".join([message, *filter(None, reasons)]), run=self)
+
+
+class RunParams(TypedDict, total=False):
+    """What a run may differ in from its assistant. An absent key is not sent; None is JSON's ``null``."""
+
+    model: str | None
+    instructions: str | None
+    tools: Sequence[ToolParam] | None
+    metadata: Metadata | None
+    temperature: float | None
+    top_p: float | None
+    max_prompt_tokens: int | None
+    max_completion_tokens: int | None
+    truncation_strategy: TruncationParam | None
+    tool_choice: ToolChoiceParam | None
+    parallel_tool_calls: bool
+    response_format: ResponseFormatParam | None
+
+
+class CreateRunParams(RunParams, total=False):
+    """What a run on an existing thread may be given besides."""
+
+    reasoning_effort: ReasoningEffort | None
+    additional_instructions: str | None
+    additional_messages: Sequence[MessageParam] | None
+    include: Sequence[RunInclude]
+
+
+class CreateThreadAndRunParams(RunParams, total=False):
+    """What a run on a thread of its own may be given besides."""
+
+    thread: ThreadParams | JsonObject
+    tool_resources: ToolResourcesParam | None
