@@ -1,0 +1,1 @@
+"""The only room that knows httpx: connections, sending, waiting for answers."""

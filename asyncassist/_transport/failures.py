@@ -1,0 +1,87 @@
+"""Failures of the HTTP library turned into errors of ours."""
+
+from __future__ import annotations
+
+import anyio
+import httpcore
+import httpx
+
+from asyncassist._wire.requests import Request
+from asyncassist.errors import APIConnectionError, APITimeoutError, ConnectionFacts
+
+__all__ = ["CONNECTION_FAILURES", "connection_error", "without_frames"]
+
+CONNECTION_FAILURES = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    httpcore.ConnectionNotAvailable,
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+
+# Raised before a byte of the request has left. httpx-aiohttp reports every broken connection as ConnectTimeout, so
+# for it the name of the error underneath decides.
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.UnsupportedProtocol,
+    httpcore.ConnectionNotAvailable,
+)
+_TIMEOUTS = (httpx.TimeoutException, httpcore.TimeoutException)
+_AIOHTTP_NEVER_SENT = ("ClientConnectorError", "ConnectionTimeoutError", "ClientProxyConnectionError")
+
+
+def _is_of_aiohttp(failure: Exception) -> bool:
+    return type(failure.__cause__).__module__.startswith("aiohttp")
+
+
+def _was_sent(failure: Exception) -> bool:
+    if _is_of_aiohttp(failure):
+        return not any(cls.__name__ in _AIOHTTP_NEVER_SENT for cls in type(failure.__cause__).__mro__)
+    return not isinstance(failure, _NEVER_SENT)
+
+
+def connection_error(request: Request, failure: Exception, *, target: str, attempts: int) -> APIConnectionError:
+    """Return the error of an exchange that broke.
+
+    Args:
+        target: the server, as the caller named it.
+        attempts: how often the request has been sent.
+    """
+    sent = _was_sent(failure)
+    facts: ConnectionFacts = {"method": request.method, "path": request.path, "sent": sent, "attempts": attempts}
+    reason = str(failure) or type(failure).__name__
+    if isinstance(failure, _TIMEOUTS) and not _is_of_aiohttp(failure):
+        what = "no answer from" if sent else "no connection to"
+        text = f"{request.method} {request.path}: {what} {target} in time"
+        return APITimeoutError(text, phase="attempt" if sent else "connect", **facts)
+    if not sent:
+        return APIConnectionError(f"{request.method} {request.path}: cannot connect to {target}: {reason}", **facts)
+    text = f"{request.method} {request.path}: the connection to {target} broke: {reason}"
+    if not request.kind.is_safe:
+        text += "; the server may have acted, so the request was not sent again"
+    return APIConnectionError(text, **facts)
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Drop the frames of a chain of errors: their local variables hold the request's headers, and so the key."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

@@ -1,0 +1,242 @@
+"""The connection pool: many single-connection transports behind one fair queue.
+
+httpx's own pool looks through all its connections and all its waiting requests at every step, so its cost per call
+grows with their number, and it loses connections when calls are cancelled. Here each connection is a transport of its
+own, finding one is taking the last from a list, and a connection whose exchange did not end cleanly is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+import anyio
+import httpx
+
+from asyncassist._transport.failures import CONNECTION_FAILURES
+from asyncassist._transport.lanes import Admission, Lane
+from asyncassist._transport.loops import current_loop, is_over
+from asyncassist.errors import ClientClosedError, UsageError
+
+__all__ = ["KEEP_IDLE", "ConnectionPool", "Exchange"]
+
+KEEP_IDLE = 60.0
+"""Seconds an unused connection is kept at most."""
+
+_CLOSE_SECONDS = 2.0
+_CLOSE_PER_RELEASE = 2
+
+EXTENSION = "asyncassist"
+
+
+class Exchange:
+    """How one request wants to be carried; travels in the request's extensions.
+
+    Attributes:
+        lane: where it queues.
+        max_idle: it takes no connection that has been unused for longer, in seconds.
+        started: whether it has got its connection.
+    """
+
+    __slots__ = ("_on_start", "lane", "max_idle", "started")
+
+    def __init__(self, lane: Lane, max_idle: float, on_start: Callable[[], None]) -> None:
+        self.lane = lane
+        self.max_idle = max_idle
+        self.started = False
+        self._on_start = on_start
+
+    def start(self) -> None:
+        """Note that the wait for a connection is over."""
+        self.started = True
+        self._on_start()
+
+
+class _Slot:
+    __slots__ = ("idle_since", "transport")
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self.transport = transport
+        self.idle_since = 0.0
+
+
+class ConnectionPool(httpx.AsyncBaseTransport):
+    """An httpx transport that spreads requests over single-connection transports.
+
+    Args:
+        connect: makes the transport of one new connection.
+        max_connections: for calls and polls; idle ones count.
+        max_streams: for streams, beside the others.
+        max_idle: how many seconds an unused connection is kept.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], httpx.AsyncBaseTransport],
+        *,
+        max_connections: int,
+        max_streams: int,
+        max_idle: float = KEEP_IDLE,
+    ) -> None:
+        self._connect = connect
+        self._max_connections = max_connections
+        self._max_streams = max_streams
+        self._max_idle = max_idle
+        self._admission = Admission(max_connections, max_streams)
+        self._idle: deque[_Slot] = deque()  # the last used is at the right
+        self._busy: dict[_Slot, Lane] = {}
+        self._busy_calls = 0
+        self._loop: object = None
+        self._is_closed = False
+
+    @property
+    def connections(self) -> int:
+        """How many connections are held, in use or idle."""
+        return len(self._idle) + len(self._busy)
+
+    @property
+    def idle(self) -> int:
+        """How many connections are held unused."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return self._admission.waiting
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Carry one request as soon as its lane lets it."""
+        exchange = request.extensions.get(EXTENSION)
+        if exchange is None:
+            exchange = Exchange(Lane.CALL, 0.0 if request.method == "POST" else self._max_idle, lambda: None)
+        self._enter_loop()
+        lane = exchange.lane
+        admission = self._admission
+        await admission.acquire(lane)
+        slot: _Slot | None = None
+        try:
+            if self._is_closed:
+                raise ClientClosedError("the client was closed while a call waited for a connection")
+            exchange.start()
+            slot = self._take(exchange.max_idle) or _Slot(self._connect())
+            self._enter(slot, lane)
+            if lane is not Lane.STREAM:
+                await self._make_room()
+            response = await slot.transport.handle_async_request(request)
+        except BaseException:
+            await self.give_back(slot, lane, admission, reusable=False)
+            raise
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Body(self, slot, lane, admission, response.stream)
+        return response
+
+    def _enter_loop(self) -> None:
+        loop = current_loop()
+        if loop is self._loop:
+            return
+        if self._busy and not is_over(self._loop):
+            raise UsageError("the client is in use in another event loop; give each event loop a client of its own")
+        # Connections of an event loop that has ended cannot be used nor even closed in another one.
+        self._idle.clear()
+        self._busy.clear()
+        self._busy_calls = 0
+        self._admission = Admission(self._max_connections, self._max_streams)
+        self._loop = loop
+
+    def _take(self, max_idle: float) -> _Slot | None:
+        """Take the connection that was used last, if that was recently enough."""
+        if self._idle and anyio.current_time() - self._idle[-1].idle_since <= min(max_idle, self._max_idle):
+            return self._idle.pop()
+        return None
+
+    async def _make_room(self) -> None:
+        """Close the longest unused connection where a new one was one too many."""
+        if self._idle and len(self._idle) + self._busy_calls > self._max_connections:
+            await _close(self._idle.popleft())
+
+    async def give_back(self, slot: _Slot | None, lane: Lane, admission: Admission, *, reusable: bool) -> None:
+        """End an exchange. Nothing is lost when this is itself cancelled."""
+        stale: list[_Slot] = []
+        try:
+            if slot is not None and admission is self._admission:
+                self._leave(slot)
+                room = len(self._idle) + self._busy_calls < self._max_connections
+                if reusable and room and not self._is_closed:
+                    slot.idle_since = anyio.current_time()
+                    self._idle.append(slot)
+                else:
+                    stale.append(slot)
+            stale += self._expired()
+            for old in stale:
+                await _close(old)
+        finally:
+            admission.release(lane)
+
+    def _enter(self, slot: _Slot, lane: Lane) -> None:
+        self._busy[slot] = lane
+        self._busy_calls += lane is not Lane.STREAM
+
+    def _leave(self, slot: _Slot) -> None:
+        lane = self._busy.pop(slot, None)
+        self._busy_calls -= lane is not None and lane is not Lane.STREAM
+
+    def _expired(self) -> list[_Slot]:
+        """Remove a few connections nobody has used for long: after a burst they go away little by little."""
+        expired: list[_Slot] = []
+        oldest = anyio.current_time() - self._max_idle
+        while self._idle and self._idle[0].idle_since < oldest and len(expired) < _CLOSE_PER_RELEASE:
+            expired.append(self._idle.popleft())
+        return expired
+
+    async def aclose(self) -> None:
+        """Close every connection. Requests that are under way fail."""
+        self._is_closed = True
+        if self._loop is not current_loop():
+            self._idle.clear()
+            self._busy.clear()
+            return
+        slots = [*self._idle, *self._busy]
+        self._idle.clear()
+        for slot in slots:
+            await _close(slot)
+
+
+async def _close(slot: _Slot) -> None:
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+        with suppress(*CONNECTION_FAILURES):  # it is gone either way
+            await slot.transport.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A response body that gives its connection back when it is closed."""
+
+    __slots__ = ("_admission", "_inner", "_is_whole", "_lane", "_pool", "_slot")
+
+    def __init__(
+        self, pool: ConnectionPool, slot: _Slot, lane: Lane, admission: Admission, inner: httpx.AsyncByteStream
+    ) -> None:
+        self._pool = pool
+        self._slot: _Slot | None = slot
+        self._lane = lane
+        self._admission = admission
+        self._inner = inner
+        self._is_whole = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            yield chunk
+        self._is_whole = True
+
+    async def aclose(self) -> None:
+        slot, self._slot = self._slot, None
+        if slot is None:
+            return
+        reusable = False
+        try:
+            # Shielded: a connection closed half way is of no use to anybody.
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await self._inner.aclose()
+                reusable = self._is_whole
+        finally:
+            await self._pool.give_back(slot, self._lane, self._admission, reusable=reusable)

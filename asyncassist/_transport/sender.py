@@ -1,0 +1,325 @@
+"""Sending: one loop that attempts, decides by the retry policy, and waits."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+from attrs import frozen
+
+from asyncassist._transport.bodies import read_body
+from asyncassist._transport.connections import Carrier
+from asyncassist._transport.failures import CONNECTION_FAILURES, connection_error, without_frames
+from asyncassist._transport.lanes import Lane
+from asyncassist._transport.loops import current_loop
+from asyncassist._transport.pacing import Pacing
+from asyncassist._transport.pool import EXTENSION, KEEP_IDLE, Exchange
+from asyncassist._wire.converter import unstructure
+from asyncassist._wire.inflate import ACCEPT_ENCODING
+from asyncassist._wire.json import dumps
+from asyncassist._wire.requests import Kind, Request, merge, query_string
+from asyncassist._wire.responses import Response, error_for
+from asyncassist._wire.retry import RetryBudget, retry_pause
+from asyncassist.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ClientClosedError,
+    ConnectionFacts,
+    DecodeError,
+    UsageError,
+)
+from asyncassist.models import UNSET
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from asyncassist._transport.settings import BaseUrl, CallOptions, Credentials, Secrets
+
+__all__ = ["Channel", "Sender"]
+
+logger = logging.getLogger("asyncassist")
+
+_FRESH_IDLE = 2.0
+"""Creates, modifications and tool outputs take no connection unused for longer: servers drop idle ones after 5 s and
+more, and a request lost on such a connection must not be sent again."""
+
+_CANCEL_SECONDS = 2.0
+"""How long closing waits for cancels on their way."""
+_CLOSE_SECONDS = 4.0
+"""How long closing waits for all that is under way."""
+
+_LANES = {Kind.CANCEL: Lane.URGENT, Kind.SUBMIT: Lane.URGENT, Kind.POLL: Lane.POLL}
+
+# What is shown in logs; every other header may hold a secret.
+_LOGGED = ("content-type", "content-length", "retry-after", "openai-processing-ms", "x-request-id", "server", "date")
+
+
+def _user_agent() -> str:
+    try:
+        own = version("asyncassist")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        own = "0"
+    return f"asyncassist/{own} httpx/{httpx.__version__} python/{platform.python_version()}"
+
+
+class Sender:
+    """Carries requests of one client to one server.
+
+    Args:
+        pacing: the clock, the sleep and the dice.
+    """
+
+    def __init__(
+        self, base_url: BaseUrl, credentials: Credentials, carrier: Carrier, pacing: Pacing | None = None
+    ) -> None:
+        self._base = base_url
+        self._credentials = credentials
+        self.carrier = carrier
+        self.pacing = pacing or Pacing()
+        self._budget = RetryBudget()
+        self._is_closed = False
+        self._is_shut = False
+        self._guards = _Guards()
+        self._agent = _user_agent().encode("ascii")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client was closed."""
+        return self._is_closed
+
+    async def send(self, request: Request, options: CallOptions) -> Response:
+        """Send a request, again where that is safe and may help, and return its 2xx answer.
+
+        Raises:
+            APIConnectionError, APIStatusError, DecodeError, ClientClosedError, UsageError
+        """
+        content = self._content(request, options)
+        self._budget.deposit()
+        total = options.timeout.total
+        deadline = anyio.current_time() + total if total is not None else float("inf")
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(request, content, options, deadline, attempt)
+            except (APIConnectionError, APIStatusError) as error:
+                pause = retry_pause(options.retry, attempt, error, request.kind, self.pacing.random())
+                if pause is None or anyio.current_time() + pause >= deadline or not self._budget.allows(error):
+                    raise
+                logger.debug("%s %s: %s; trying again in %.2f s", request.method, request.path, error, pause)
+            await self._pause(pause, request)
+
+    def _content(self, request: Request, options: CallOptions) -> bytes | None:
+        body = merge(request.body, options.body) if request.method == "POST" else UNSET
+        return None if body is UNSET else dumps(unstructure(body))
+
+    async def _pause(self, seconds: float, request: Request) -> None:
+        with self._guard(float("inf"), request) as scope:
+            await self.pacing.sleep(seconds)
+        if scope.cancelled_caught:
+            raise ClientClosedError(f"{request.method} {request.path}: the client was closed before the next attempt")
+
+    def _guard(self, deadline: float, request: Request) -> _Guard:
+        # A cancel may still go out while the client is closing.
+        if self._is_closed and (self._is_shut or request.kind is not Kind.CANCEL):
+            raise ClientClosedError(f"{request.method} {request.path}: the client is closed; create a new one")
+        return _Guard(self._guards, anyio.CancelScope(deadline=deadline), request.kind)
+
+    async def _attempt(
+        self, request: Request, content: bytes | None, options: CallOptions, deadline: float, attempt: int
+    ) -> Response:
+        started = time.perf_counter()
+        limit = options.timeout.attempt
+        with self._guard(deadline, request) as scope:
+
+            def on_start() -> None:
+                if limit is not None:
+                    scope.deadline = min(deadline, anyio.current_time() + limit)
+
+            max_idle = KEEP_IDLE if request.kind.is_safe else _FRESH_IDLE
+            exchange = Exchange(_LANES.get(request.kind, Lane.CALL), max_idle, on_start)
+            if self.carrier.pool is None:
+                exchange.start()
+            secrets = await self._credentials.secrets(options.headers)
+            outgoing = self._build(request, content, options, exchange, secrets)
+            response = await self._exchange(outgoing, request, attempt)
+        if scope.cancelled_caught:
+            raise self._gave_up(request, exchange, deadline, attempt)
+        if logger.isEnabledFor(logging.DEBUG):
+            _log(request, response, attempt, time.perf_counter() - started, secrets)
+        if 200 <= response.status < 300:
+            return response
+        raise error_for(
+            request, response, host=self._base.host, now=self.pacing.clock(), redact=secrets.redact, attempts=attempt
+        )
+
+    async def _exchange(self, outgoing: httpx.Request, request: Request, attempt: int) -> Response:
+        incoming: httpx.Response | None = None
+        try:
+            if self.carrier.is_foreign:
+                incoming = await self.carrier.http.send(outgoing, stream=True, follow_redirects=False)
+            else:
+                incoming = await self.carrier.http.send(outgoing, stream=True, follow_redirects=False, auth=None)
+            body = await read_body(incoming)
+        except DecodeError as error:
+            assert incoming is not None  # only reading its body raises this
+            raise DecodeError(
+                f"{request.method} {request.path}: {error.message}",
+                status=incoming.status_code,
+                request_id=incoming.headers.get("x-request-id"),
+                method=request.method,
+                path=request.path,
+            ) from None
+        except CONNECTION_FAILURES as failure:
+            if self._is_closed and request.kind is not Kind.CANCEL:
+                raise ClientClosedError(f"{request.method} {request.path}: the client was closed meanwhile") from None
+            broken = connection_error(request, failure, target=self._base.text, attempts=attempt)
+            raise broken from without_frames(failure)
+        return Response(incoming.status_code, incoming.headers, body)
+
+    def _build(
+        self, request: Request, content: bytes | None, options: CallOptions, exchange: Exchange, secrets: Secrets
+    ) -> httpx.Request:
+        url = self._base.text + request.path
+        pairs = request.query
+        if options.query:
+            pairs = (*((name, str(value)) for name, value in options.query.items()), *pairs)
+        if pairs:
+            url += "?" + query_string(pairs)
+        headers = [
+            (b"Accept", b"application/json"),
+            (b"Accept-Encoding", ACCEPT_ENCODING.encode()),
+            (b"User-Agent", self._agent),
+        ]
+        if content is not None:
+            headers.append((b"Content-Type", b"application/json"))
+        names = {name.lower() for name in options.headers}
+        if "authorization" not in names:
+            secrets.authorize(headers)
+        if names:
+            headers = [pair for pair in headers if pair[0].lower().decode() not in names]
+            headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in options.headers.items()]
+        connect = options.timeout.connect
+        extensions = {EXTENSION: exchange, "timeout": {"connect": connect, "read": None, "write": None, "pool": None}}
+        try:
+            if self.carrier.is_foreign:
+                # Their client adds what it was set up to add: headers, cookies, parameters, auth.
+                return self.carrier.http.build_request(
+                    request.method, url, headers=headers, content=content, extensions=extensions
+                )
+            return httpx.Request(request.method, url, headers=headers, content=content, extensions=extensions)
+        except httpx.InvalidURL as error:
+            raise UsageError(f"an id or a query parameter makes no URL: {error}") from None
+
+    def _gave_up(self, request: Request, exchange: Exchange, deadline: float, attempt: int) -> Exception:
+        what = f"{request.method} {request.path}"
+        if self._is_closed:
+            return ClientClosedError(f"{what}: the client was closed before the answer came")
+        facts: ConnectionFacts = {"method": request.method, "path": request.path, "attempts": attempt}
+        if not exchange.started:
+            return APITimeoutError(
+                f"{what}: no connection was free in the total timeout; raise max_connections or call less at once",
+                phase="queue",
+                method=request.method,
+                path=request.path,
+                sent=False,
+                attempts=attempt,
+            )
+        phase = "total" if anyio.current_time() >= deadline else "attempt"
+        return APITimeoutError(f"{what}: no complete answer within the {phase} timeout", phase=phase, **facts)
+
+    async def aclose(self) -> None:
+        """End what is under way, bounded in time: cancels may finish, everything else fails. Then close connections."""
+        self._is_closed = True
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            self._guards.stop(lambda kind: kind is not Kind.CANCEL)
+            with anyio.move_on_after(_CANCEL_SECONDS):
+                await self._guards.until_none()
+            self._guards.stop(lambda kind: True)
+            await self._guards.until_none()
+        self._is_shut = True
+        await self.carrier.aclose()
+
+
+@frozen
+class Channel:
+    """A sender with the options of one client or copy: what operations send their requests through."""
+
+    sender: Sender
+    options: CallOptions
+
+    async def __call__(self, request: Request, /) -> Response:
+        return await self.sender.send(request, self.options)
+
+
+class _Guards:
+    """The calls under way."""
+
+    def __init__(self) -> None:
+        self._open: dict[anyio.CancelScope, Kind] = {}
+        self._loop: object = None
+        self._emptied: anyio.Event | None = None
+
+    def add(self, scope: anyio.CancelScope, kind: Kind) -> None:
+        loop = current_loop()
+        if loop is not self._loop:
+            self._open.clear()  # what was under way in an event loop that has ended will never end
+            self._loop = loop
+        self._open[scope] = kind
+
+    def remove(self, scope: anyio.CancelScope) -> None:
+        self._open.pop(scope, None)
+        if self._emptied is not None and not self._open:
+            self._emptied.set()
+
+    def stop(self, chosen: Callable[[Kind], bool]) -> None:
+        if self._loop is current_loop():
+            for scope in [scope for scope, kind in self._open.items() if chosen(kind)]:
+                scope.cancel()
+
+    async def until_none(self) -> None:
+        if self._open and self._loop is current_loop():
+            self._emptied = anyio.Event()
+            await self._emptied.wait()
+
+
+class _Guard:
+    """The bounds of one wait: a deadline, and the end of the client."""
+
+    __slots__ = ("_guards", "_kind", "_scope")
+
+    def __init__(self, guards: _Guards, scope: anyio.CancelScope, kind: Kind) -> None:
+        self._guards = guards
+        self._scope = scope
+        self._kind = kind
+
+    def __enter__(self) -> anyio.CancelScope:
+        self._guards.add(self._scope, self._kind)
+        return self._scope.__enter__()
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> bool | None:
+        self._guards.remove(self._scope)
+        return self._scope.__exit__(cls, error, frames)
+
+
+def _log(request: Request, response: Response, attempt: int, seconds: float, secrets: Secrets) -> None:
+    shown = {name: response.headers[name] for name in _LOGGED if name in response.headers}
+    logger.debug(
+        "%s %s -> %d, %d bytes, %.1f ms, attempt %d, %s",
+        request.method,
+        secrets.redact(request.path),
+        response.status,
+        len(response.body),
+        seconds * 1000,
+        attempt,
+        secrets.redact(str(shown)),
+    )

@@ -1,0 +1,272 @@
+"""What a client is told at construction, checked before anything is sent."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias, final
+
+import httpx
+from attrs import evolve, field, frozen
+
+from asyncassist._wire.retry import RetryPolicy
+from asyncassist.errors import UsageError
+
+__all__ = [
+    "NO_KEY",
+    "ApiKey",
+    "BaseUrl",
+    "CallOptions",
+    "Credentials",
+    "Secrets",
+    "Timeout",
+    "checked_body",
+    "checked_headers",
+    "checked_query",
+    "checked_retry",
+    "from_environment",
+]
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+"""The server of the API description. It no longer serves this API; see ServiceRetiredError."""
+
+
+@final
+class _NoKey:
+    def __repr__(self) -> str:
+        return "NO_KEY"
+
+
+NO_KEY: Final = _NoKey()
+"""Given as ``api_key``: send no Authorization header."""
+
+ApiKey: TypeAlias = "str | Callable[[], str] | Callable[[], Awaitable[str]] | _NoKey"
+
+
+def _seconds(instance: object, attribute: Any, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{attribute.name} must be a number of seconds or None, got {type(value).__name__}")
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{attribute.name} must be a finite number of seconds above 0, got {value}")
+
+
+@frozen
+class Timeout:
+    """How long a call may take. All times are float seconds; None means no limit."""
+
+    total: float | None = field(default=600.0, validator=_seconds)
+    """The whole call: waiting for a connection, all attempts and the pauses between them."""
+    attempt: float | None = field(default=60.0, validator=_seconds)
+    """One attempt, from getting a connection to the last byte of the answer."""
+    connect: float | None = field(default=5.0, validator=_seconds)
+    """Opening a new connection, TLS included."""
+
+    @classmethod
+    def of(cls, value: Timeout | float | None) -> Timeout:
+        """Read a plain number as the total; None as no limit at all."""
+        if isinstance(value, Timeout):
+            return value
+        if value is None:
+            return cls(total=None, attempt=None, connect=None)
+        return cls(total=value)
+
+
+_SECRET_MIN = 4
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE).search
+
+
+@final
+class Secrets:
+    """What must not be shown of one request. Its repr says nothing, so tracebacks with local variables say nothing."""
+
+    __slots__ = ("_key", "_values")
+
+    def __init__(self, key: str, headers: Mapping[str, str]) -> None:
+        self._key = key
+        values = [key, *(value for name, value in headers.items() if _SECRET_HEADER(name))]
+        self._values = [value for value in values if len(value) >= _SECRET_MIN]
+
+    def __repr__(self) -> str:
+        return "<Secrets>"
+
+    def authorize(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Add the Authorization header."""
+        if self._key:
+            headers.append((b"Authorization", b"Bearer " + self._key.encode("ascii")))
+
+    def redact(self, text: str) -> str:
+        """Take the secrets out of a text the server sent back."""
+        for value in self._values:
+            if value in text:
+                text = text.replace(value, "[redacted]")
+        return text
+
+
+@final
+class Credentials:
+    """Gives the API key of each request."""
+
+    __slots__ = ("_key", "_source")
+
+    def __init__(self, api_key: ApiKey | None) -> None:
+        if api_key is None:
+            api_key = from_environment("ASYNCASSIST_API_KEY", "OPENAI_API_KEY")
+            if api_key is None:
+                raise UsageError(
+                    "no API key: pass api_key=, set ASYNCASSIST_API_KEY or OPENAI_API_KEY, "
+                    "or pass api_key=NO_KEY for a server that wants none"
+                )
+        self._source: Callable[[], object] | None = None
+        self._key = ""
+        if isinstance(api_key, str):
+            self._key = _checked_key(api_key)
+        elif callable(api_key):
+            self._source = api_key
+        elif api_key is not NO_KEY:
+            raise UsageError(
+                f"api_key must be a str, a function that returns one, or NO_KEY, got {type(api_key).__name__}"
+            )
+
+    def __repr__(self) -> str:
+        return "<Credentials>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("credentials are not pickled")
+
+    async def secrets(self, headers: Mapping[str, str]) -> Secrets:
+        """Return the secrets of the request that is about to be sent, asking the caller's function for its key."""
+        if self._source is None:
+            return Secrets(self._key, headers)
+        value = self._source()
+        if inspect.isawaitable(value):
+            value = await value
+        return Secrets(_checked_key(value), headers)
+
+
+_PRINTABLE = re.compile(r"[\x21-\x7e]+").fullmatch
+
+
+def _checked_key(value: object) -> str:
+    # The messages never quote the key.
+    if not isinstance(value, str):
+        raise UsageError(f"the API key must be a str, got {type(value).__name__}")
+    key = value.strip()
+    if not key:
+        raise UsageError("the API key is empty")
+    if not _PRINTABLE(key):
+        raise UsageError("the API key has characters other than printable ASCII, which no header can carry")
+    return key
+
+
+def from_environment(*names: str) -> str | None:
+    """Return the first of some environment variables that is set and not blank."""
+    for name in names:
+        value = os.environ.get(name, "").strip()
+        if value:
+            return value
+    return None
+
+
+@final
+class BaseUrl:
+    """Where requests go: scheme, host and a path prefix that is kept."""
+
+    __slots__ = ("host", "scheme", "text")
+
+    def __init__(self, base_url: str | httpx.URL | None) -> None:
+        if base_url is None:
+            base_url = from_environment("ASYNCASSIST_BASE_URL", "OPENAI_BASE_URL") or DEFAULT_BASE_URL
+        if not isinstance(base_url, str | httpx.URL):
+            raise UsageError(f"base_url must be a str, got {type(base_url).__name__}")
+        text = str(base_url).strip()
+        try:
+            url = httpx.URL(text)
+        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise UsageError(f"base_url is not a URL: {error}") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise UsageError("base_url must start with http:// or https:// and name a host")
+        if url.userinfo:
+            raise UsageError("base_url must not hold a user name or password; pass api_key= or default_headers=")
+        if url.query or url.fragment or "?" in text or "#" in text:
+            raise UsageError("base_url must not have a query or fragment; pass default_query= for parameters")
+        self.scheme = url.scheme
+        self.host = url.host.lower()
+        self.text = str(url).rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"<BaseUrl {self.text}>"
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*").fullmatch
+# These describe the message itself and are set where it is written.
+_RESERVED = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return headers that can be sent as they are, without naming their values in any error."""
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping):
+        raise UsageError(f"headers must be a mapping of str to str, got {type(headers).__name__}")
+    checked: dict[str, str] = {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME(name):
+            raise UsageError(f"{name!r:.60} is not a header name")
+        if not isinstance(value, str) or not _HEADER_VALUE(value):
+            raise UsageError(f"the value of header {name!r:.60} must be a str of printable ASCII without line breaks")
+        if name.lower() in _RESERVED:
+            raise UsageError(f"header {name!r} is set by the client itself")
+        checked[name] = value.strip()
+    return checked
+
+
+def checked_query(query: Mapping[str, object] | None) -> dict[str, object]:
+    """Return query parameters every request of a client carries."""
+    if query is None:
+        return {}
+    if not isinstance(query, Mapping):
+        raise UsageError(f"a query must be a mapping, got {type(query).__name__}")
+    for name, value in query.items():
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"{name!r:.60} is not a query parameter name")
+        if not isinstance(value, str | int | float):
+            raise UsageError(f"query parameter {name!r:.60} must be a str or a number, got {type(value).__name__}")
+    return dict(query)
+
+
+def checked_body(body: Mapping[str, object]) -> dict[str, object]:
+    """Return fields to merge into every body."""
+    if not isinstance(body, Mapping) or not all(isinstance(name, str) for name in body):
+        raise UsageError("extra_body must be a mapping with str keys")
+    return dict(body)
+
+
+def checked_retry(retry: RetryPolicy) -> RetryPolicy:
+    """Return a retry policy that is one."""
+    if not isinstance(retry, RetryPolicy):
+        raise UsageError(f"retry must be a RetryPolicy, got {type(retry).__name__}")
+    return retry
+
+
+@frozen
+class CallOptions:
+    """What holds for every call of a client or of a copy made by ``with_options``."""
+
+    timeout: Timeout
+    retry: RetryPolicy
+    headers: Mapping[str, str] = field(factory=dict[str, str], repr=False)
+    query: Mapping[str, object] = field(factory=dict[str, object], repr=False)
+    body: Mapping[str, object] | None = field(default=None, repr=False)
+
+    def with_headers(self, headers: Mapping[str, str] | None) -> CallOptions:
+        """Lay more headers over these, whatever the case of their names."""
+        new = checked_headers(headers)
+        replaced = {name.lower() for name in new}
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in replaced}
+        return evolve(self, headers={**kept, **new})

@@ -1,0 +1,189 @@
+"""Sockets on asyncio for httpcore, close to the event loop.
+
+httpcore's own way leads through several layers of streams and cancel scopes for every read and write. Here deadlines
+are kept around a whole exchange, so one future per wait is enough. On trio httpcore's own backend is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import anyio
+import httpcore
+
+__all__ = ["AsyncioBackend"]
+
+_HIGH_WATER = 256 * 1024
+_HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305's recommended delay
+
+
+class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
+    """One connection: what has been received and not been read, and who waits for more."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._is_paused = False
+        self._is_full = False
+        self._is_over = False
+        self._failure: Exception | None = None
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received = self._received + data if self._received else data
+        if len(self._received) > _HIGH_WATER and not self._is_paused and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> None:
+        self._is_over = True
+        _wake(self._reader)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_over = True
+        if exc is not None:
+            self._failure = exc
+        _wake(self._reader)
+        _wake(self._writer)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        _wake(self._writer)
+
+    # What httpcore calls.
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return what has come, waiting for something to come; nothing at the end."""
+        if not self._received and not self._is_over:
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                with anyio.fail_after(timeout) if timeout is not None else _NO_LIMIT:
+                    await self._reader
+            except TimeoutError:
+                raise httpcore.ReadTimeout("nothing came in time") from None
+            finally:
+                self._reader = None
+        data = self._received
+        if data:
+            self._received = data[max_bytes:] if len(data) > max_bytes else b""
+            if self._is_paused and len(self._received) <= _HIGH_WATER and self._transport is not None:
+                self._is_paused = False
+                self._transport.resume_reading()
+            return data[:max_bytes] if len(data) > max_bytes else data
+        if self._failure is not None:
+            raise httpcore.ReadError(str(self._failure)) from self._failure
+        return b""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send, waiting while the other side takes nothing."""
+        if not buffer:
+            return
+        if self._transport is None or self._is_over or self._transport.is_closing():
+            raise httpcore.WriteError("the connection is closed")
+        self._transport.write(buffer)
+        if not self._is_full:
+            return
+        self._writer = asyncio.get_running_loop().create_future()
+        try:
+            with anyio.fail_after(timeout) if timeout is not None else _NO_LIMIT:
+                await self._writer
+        except TimeoutError:
+            raise httpcore.WriteTimeout("the other side took nothing in time") from None
+        finally:
+            self._writer = None
+        if self._failure is not None:
+            raise httpcore.WriteError(str(self._failure)) from self._failure
+
+    async def aclose(self) -> None:
+        """Close at once: whoever closes has read what it wanted."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+            await asyncio.sleep(0)  # the socket is closed in the next step of the event loop
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> AsyncioStream:
+        """Go on encrypted."""
+        assert self._transport is not None  # only a new connection is upgraded
+        loop = asyncio.get_running_loop()
+        try:
+            with anyio.fail_after(timeout):
+                transport = await loop.start_tls(
+                    self._transport, self, ssl_context, server_hostname=server_hostname or ""
+                )
+        except TimeoutError:
+            await self.aclose()
+            raise httpcore.ConnectTimeout("no TLS handshake in time") from None
+        except OSError as error:  # ssl.SSLError is one
+            await self.aclose()
+            raise httpcore.ConnectError(str(error)) from error
+        except BaseException:
+            await self.aclose()
+            raise
+        if transport is None:
+            raise httpcore.ConnectError("the connection was lost in the TLS handshake")
+        self._transport = transport
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell what httpcore asks about a connection."""
+        if info == "is_readable":  # asked of an idle connection: anything readable means that it is of no more use
+            return self._is_over or bool(self._received) or self._transport is None or self._transport.is_closing()
+        name = {"client_addr": "sockname", "server_addr": "peername"}.get(info, info)
+        return None if self._transport is None else self._transport.get_extra_info(name)
+
+
+class _NoLimit:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_NO_LIMIT = _NoLimit()
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+class AsyncioBackend(httpcore.AsyncNetworkBackend):
+    """Opens connections on the running asyncio event loop."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> AsyncioStream:
+        """Connect, trying the host's addresses side by side."""
+        loop = asyncio.get_running_loop()
+        try:
+            with anyio.fail_after(timeout):
+                _, stream = await loop.create_connection(
+                    AsyncioStream, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS
+                )
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("no connection in time") from None
+        except (OSError, UnicodeError) as error:  # a label of the host name may be too long for DNS
+            raise httpcore.ConnectError(str(error)) from error
+        return stream
