@@ -1,0 +1,126 @@
+"""All checks of the project: ``nox -l`` lists them, ``nox -s tests`` runs one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "typing", "rooms", "tests", "docs", "lowest"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+STEADY = "@stdy/cli@0.22"
+# The tests run against the built wheel: the checkout's own folder must not be found first.
+ENVIRONMENT = {"PYTHONSAFEPATH": "1", "ASYNCASSIST_INSTALLED": "1"}
+
+
+def _group(name: str) -> list[str]:
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def _install(session: nox.Session, *args: str) -> None:
+    """Install the wheel of this checkout with what its tests need."""
+    others = [item for item in _group("test") if not item.startswith("asyncassist")]
+    session.install(".[server,aiohttp]", *others, *args)
+
+
+def _steady(session: nox.Session) -> dict[str, str]:
+    """Install the validating mock server the client is driven against, where Node.js is there for it."""
+    npm = shutil.which("npm")
+    if npm is None:
+        session.warn("npm is not installed: the tests against Steady are skipped")
+        return {}
+    folder = Path(session.create_tmp()).absolute()
+    session.run(npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), STEADY, external=True)
+    return {"ASYNCASSIST_STEADY": str(folder / "node_modules" / ".bin" / "steady")}
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests against the built wheel; every line and branch must be covered."""
+    _install(session)
+    env = ENVIRONMENT | _steady(session)
+    if session.posargs:
+        session.run("pytest", *session.posargs, env=env)
+        return
+    session.run("coverage", "run", "-m", "pytest", env=env)
+    session.run("coverage", "report")
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the oldest dependencies the project allows."""
+    oldest = Path(session.create_tmp()).absolute() / "oldest.txt"
+    session.install("uv")
+    session.run(
+        *(
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--resolution",
+            "lowest-direct",
+            "--extra",
+            "server",
+            "--extra",
+            "aiohttp",
+        ),
+        *("--python", session.python or "python", "pyproject.toml", "-o", str(oldest)),
+    )
+    _install(session, "-c", str(oldest))
+    session.run("pytest", "-q", *session.posargs, env=ENVIRONMENT | {"CI": ""})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(name="typing")
+def typing_(session: nox.Session) -> None:
+    """Check types with mypy and pyright, both strict, and what users' calls must and must not type."""
+    others = [item for item in _group("typing") if not item.startswith("asyncassist")]
+    session.install("-e", ".[server,aiohttp]", *others)
+    session.run("mypy")
+    session.run("pyright")
+    session.run("mypy", "--strict", "--warn-unused-ignores", "tests/typing/calls.py")
+    session.run("pyright", "-p", "tests/typing")
+
+
+@nox.session
+def rooms(session: nox.Session) -> None:
+    """Check that imports between the rooms point one way."""
+    session.install("-e", ".", *_group("rooms"))
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every example of the README, the docs and the docstrings."""
+    _install(session)
+    session.run(
+        "pytest",
+        "-q",
+        "--override-ini",
+        "testpaths=README.md docs asyncassist",
+        "-p",
+        "no:cacheprovider",
+        "README.md",
+        "docs",
+        env=ENVIRONMENT,
+    )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure beside the SDK: ``nox -s bench -- get_run``; without a name, everything (takes long)."""
+    session.install(
+        "-e", ".[server,aiohttp]", *[item for item in _group("bench") if not item.startswith("asyncassist")]
+    )
+    session.run("python", "-m", "benchmarks", *session.posargs)
