@@ -89,8 +89,8 @@ def typing_(session: nox.Session) -> None:
     session.install("-e", ".[server,aiohttp]", *others)
     session.run("mypy")
     session.run("pyright")
-    session.run("mypy", "--strict", "--warn-unused-ignores", "tests/typing/calls.py")
-    session.run("pyright", "-p", "tests/typing")
+    session.run("mypy", "--strict", "--warn-unused-ignores", "tests/static/calls.py")
+    session.run("pyright", "-p", "tests/static")
 
 
 @nox.session
@@ -104,17 +104,9 @@ def rooms(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run every example of the README, the docs and the docstrings."""
     _install(session)
-    session.run(
-        "pytest",
-        "-q",
-        "--override-ini",
-        "testpaths=README.md docs asyncassist",
-        "-p",
-        "no:cacheprovider",
-        "README.md",
-        "docs",
-        env=ENVIRONMENT,
-    )
+    session.run("pytest", "-q", "tests/test_readme.py", env=ENVIRONMENT)
+    session.run("pytest", "-q", "--doctest-modules", "--pyargs", "asyncassist", env=ENVIRONMENT)
+    session.run("pytest", "-q", "--doctest-glob=*.md", "docs", env=ENVIRONMENT)
 
 
 @nox.session

@@ -62,9 +62,8 @@ class RunOperations(Operations):
             assistant_id: the assistant that works.
             thread: the new thread, as `create_thread` takes it; absent, an empty one.
             tool_resources: the files and vector stores of the tools, instead of the assistant's.
-            model, instructions, reasoning_effort, tools, metadata, temperature, top_p, max_prompt_tokens,
-                max_completion_tokens, truncation_strategy, tool_choice, parallel_tool_calls, response_format: as in
-                `create_run`.
+            model, instructions, tools, metadata, temperature, top_p, max_prompt_tokens, max_completion_tokens,
+                truncation_strategy, tool_choice, parallel_tool_calls, response_format: as in `create_run`.
 
         Raises:
             NotFoundError: there is no such assistant.

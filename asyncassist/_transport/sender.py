@@ -20,7 +20,6 @@ from asyncassist._transport.lanes import Lane
 from asyncassist._transport.loops import current_loop
 from asyncassist._transport.pacing import Pacing
 from asyncassist._transport.pool import EXTENSION, KEEP_IDLE, Exchange
-from asyncassist._wire.converter import unstructure
 from asyncassist._wire.inflate import ACCEPT_ENCODING
 from asyncassist._wire.json import dumps
 from asyncassist._wire.requests import Kind, Request, merge, query_string
@@ -118,7 +117,7 @@ class Sender:
 
     def _content(self, request: Request, options: CallOptions) -> bytes | None:
         body = merge(request.body, options.body) if request.method == "POST" else UNSET
-        return None if body is UNSET else dumps(unstructure(body))
+        return None if body is UNSET else dumps(body)
 
     async def _pause(self, seconds: float, request: Request) -> None:
         with self._guard(float("inf"), request) as scope:

@@ -68,7 +68,11 @@ class Timeout:
 
     @classmethod
     def of(cls, value: Timeout | float | None) -> Timeout:
-        """Read a plain number as the total; None as no limit at all."""
+        """Read a plain number as the total; None as no limit at all.
+
+        >>> Timeout.of(30)
+        Timeout(total=30, attempt=60.0, connect=5.0)
+        """
         if isinstance(value, Timeout):
             return value
         if value is None:

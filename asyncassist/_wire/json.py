@@ -74,5 +74,3 @@ def dumps(value: object) -> bytes:
             return json.dumps(plain, separators=(",", ":")).encode("ascii")
     except ValueError:
         raise UsageError("an integer has too many digits to be sent as JSON") from None
-    except RecursionError:
-        raise UsageError("the value is nested too deeply to be sent as JSON") from None

@@ -51,7 +51,11 @@ class PollPolicy:
 
     @classmethod
     def every(cls, seconds: float) -> PollPolicy:
-        """Look at a steady interval."""
+        """Look at a steady interval.
+
+        >>> PollPolicy.every(2.0).longest
+        2.0
+        """
         return cls(shortest=seconds, longest=seconds, growth=1)
 
 

@@ -1,0 +1,74 @@
+"""A server of the Assistants API to embed: in a program, in its tests, or behind a port.
+
+::
+
+    async with LocalServer() as server:
+        async with server.client() as client:
+            assistant = await client.create_assistant(model="any")
+
+It needs the extra: ``pip install 'asyncassist[server]'``. Names load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncassist.server.backends import Backend, BackendError, OfflineBackend, Reply, Turn
+    from asyncassist.server.local import LocalServer
+    from asyncassist.server.store import MemoryStore, PageQuery, ParentMissing, Store, StoreError, ThreadBusy
+    from asyncassist.server.transport import LocalTransport
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "LocalServer",
+    "LocalTransport",
+    "MemoryStore",
+    "OfflineBackend",
+    "PageQuery",
+    "ParentMissing",
+    "Reply",
+    "Store",
+    "StoreError",
+    "ThreadBusy",
+    "Turn",
+]
+
+_HOMES = {
+    "Backend": "backends",
+    "BackendError": "backends",
+    "LocalServer": "local",
+    "LocalTransport": "transport",
+    "MemoryStore": "store",
+    "OfflineBackend": "backends",
+    "PageQuery": "store",
+    "ParentMissing": "store",
+    "Reply": "backends",
+    "Store": "store",
+    "StoreError": "store",
+    "ThreadBusy": "store",
+    "Turn": "backends",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name in _EXTRA:
+            raise ImportError(f"{__name__}.{name} needs {error.name}: pip install 'asyncassist[server]'") from error
+        raise
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_EXTRA = frozenset({"starlette", "uvicorn"})

@@ -1,0 +1,276 @@
+"""Where the server keeps its objects: what a store has to do, and the one that keeps them in memory.
+
+A store keeps the API's own objects (assistants, threads, messages, runs, run steps) in the order they came. Each method
+is one transaction: what it checks still holds when it writes. Changes are given as pure functions of the stored object,
+so that reading, deciding and writing cannot be separated by another request.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, cast
+
+from attrs import frozen
+
+from asyncassist.models import Assistant, Message, Page, Run, RunStep, Thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["MemoryStore", "PageQuery", "ParentMissing", "Store", "StoreError", "ThreadBusy"]
+
+Record: TypeAlias = Assistant | Thread | Message | Run | RunStep
+R = TypeVar("R", Assistant, Thread, Message, Run, RunStep)
+
+
+class StoreError(Exception):
+    """A store did not write, because what is there does not allow it."""
+
+
+class ThreadBusy(StoreError):
+    """The thread has an active run."""
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        super().__init__(f"thread {thread_id} has the active run {run_id}")
+        self.thread_id = thread_id
+        self.run_id = run_id
+
+
+class ParentMissing(StoreError):
+    """The thread of a message or a run, or the run of a step, is not there (any more)."""
+
+    def __init__(self, kind: type[Record], id: str) -> None:
+        super().__init__(f"there is no {kind.__name__} {id}")
+        self.kind = kind
+        self.id = id
+
+
+@frozen
+class PageQuery:
+    """Which part of a listing is wanted."""
+
+    limit: int = 20
+    order: Literal["asc", "desc"] = "desc"
+    """By age: ``asc`` gives the oldest first."""
+    after: str | None = None
+    """Only what follows this id in the listing's order. The page starts there."""
+    before: str | None = None
+    """Only what precedes this id in the listing's order. Without ``after``, the page ends there."""
+
+
+class Store(Protocol):
+    """What the server needs of a store."""
+
+    async def add(self, *records: Record) -> None:
+        """Add all of the records, or none.
+
+        A message enters a thread with an active run only as that run's own; a run enters a thread without one only.
+        The records before it in the same call count as being there.
+
+        Raises:
+            ThreadBusy: the thread has an active run.
+            ParentMissing: the thread or run it belongs to is not there.
+        """
+        ...
+
+    async def get(self, kind: type[R], id: str) -> R | None:
+        """The object, None when it is not there."""
+        ...
+
+    async def update(self, kind: type[R], id: str, change: Callable[[R], R], *, add: Sequence[Record] = ()) -> R | None:
+        """Replace an object with what ``change`` makes of it, and add records in the same transaction.
+
+        Nothing is written when ``change`` raises; its exception passes through.
+
+        Returns:
+            The new object, None when it is not there.
+        """
+        ...
+
+    async def delete(self, kind: type[Record], id: str) -> bool:
+        """Delete an object with all that belongs to it. False when it is not there."""
+        ...
+
+    async def page(self, kind: type[R], query: PageQuery, *, within: str | None = None) -> Page[R]:
+        """One page of a listing, empty when a cursor is unknown.
+
+        Args:
+            kind: what to list.
+            query: which part of it.
+            within: the id of the thread (messages, runs) or of the run (run steps, messages); None for all
+                assistants or threads.
+        """
+        ...
+
+    async def active_run(self, thread_id: str) -> Run | None:
+        """The thread's run that has not ended, None when there is none."""
+        ...
+
+    async def active_runs(self) -> Sequence[Run]:
+        """All runs that have not ended, those first that expire first."""
+        ...
+
+
+class MemoryStore:
+    """Keeps everything in this process until it ends. A page costs its length, however long the listing is."""
+
+    def __init__(self) -> None:
+        kinds: tuple[type[Record], ...] = (Assistant, Thread, Message, Run, RunStep)
+        self._records: dict[type[Record], dict[str, Record]] = {kind: {} for kind in kinds}
+        self._indexes: dict[tuple[type[Record], str | None], _Index] = {}
+        self._active: dict[str, str] = {}  # thread id -> run id
+
+    async def add(self, *records: Record) -> None:
+        self._check(records)
+        for record in records:
+            self._write(record)
+
+    async def get(self, kind: type[R], id: str) -> R | None:
+        return cast("R | None", self._records[kind].get(id))
+
+    async def update(self, kind: type[R], id: str, change: Callable[[R], R], *, add: Sequence[Record] = ()) -> R | None:
+        old = cast("R | None", self._records[kind].get(id))
+        if old is None:
+            return None
+        new = change(old)
+        self._check(add)
+        self._write(new)
+        for record in add:
+            self._write(record)
+        return new
+
+    async def delete(self, kind: type[Record], id: str) -> bool:
+        record = self._records[kind].pop(id, None)
+        if record is None:
+            return False
+        for owner in _owners(record):
+            index = self._indexes[kind, owner]
+            index.remove(id)
+            if index.is_empty:
+                del self._indexes[kind, owner]
+        for child_kind in _CHILDREN.get(kind, ()):
+            if (children := self._indexes.get((child_kind, id))) is not None:
+                for child in children.newest_first():
+                    await self.delete(child_kind, child)
+        self._active.pop(id, None)
+        return True
+
+    async def page(self, kind: type[R], query: PageQuery, *, within: str | None = None) -> Page[R]:
+        index = self._indexes.get((kind, within))
+        ids, has_more = index.page(query) if index is not None else ([], False)
+        records = cast("dict[str, R]", self._records[kind])
+        return Page(
+            data=tuple([records[id] for id in ids]),
+            first_id=ids[0] if ids else None,
+            last_id=ids[-1] if ids else None,
+            has_more=has_more,
+        )
+
+    async def active_run(self, thread_id: str) -> Run | None:
+        run_id = self._active.get(thread_id)
+        return None if run_id is None else cast("Run", self._records[Run][run_id])
+
+    async def active_runs(self) -> Sequence[Run]:
+        runs = [cast("Run", self._records[Run][run_id]) for run_id in self._active.values()]
+        return sorted(runs, key=lambda run: run.expires_at or 0)
+
+    def _check(self, records: Iterable[Record]) -> None:
+        added: set[str] = set()
+        for record in records:
+            added.add(record.id)
+            if isinstance(record, RunStep):
+                self._check_parent(Run, record.run_id, added)
+            elif isinstance(record, Message | Run):
+                self._check_parent(Thread, record.thread_id, added)
+                active = self._active.get(record.thread_id)
+                if active is not None and (isinstance(record, Run) or record.run_id != active):
+                    raise ThreadBusy(record.thread_id, active)
+
+    def _check_parent(self, kind: type[Record], id: str | None, added: set[str]) -> None:
+        if id not in self._records[kind] and id not in added:
+            raise ParentMissing(kind, id or "")
+
+    def _write(self, record: Record) -> None:
+        kind = type(record)
+        records = self._records[kind]
+        if record.id not in records:
+            for owner in _owners(record):
+                self._indexes.setdefault((kind, owner), _Index()).add(record.id)
+        records[record.id] = record
+        if isinstance(record, Run):
+            if not record.is_terminal:
+                self._active[record.thread_id] = record.id
+            elif self._active.get(record.thread_id) == record.id:
+                del self._active[record.thread_id]
+
+
+#: What goes with an object when it is deleted.
+_CHILDREN: dict[type[Record], tuple[type[Record], ...]] = {Thread: (Run, Message), Run: (RunStep,)}
+
+
+def _owners(record: Record) -> tuple[str | None, ...]:
+    """The ids under which a record is listed."""
+    if isinstance(record, Message):
+        return (record.thread_id,) if record.run_id is None else (record.thread_id, record.run_id)
+    if isinstance(record, Run):
+        return (record.thread_id,)
+    if isinstance(record, RunStep):
+        return (record.run_id,)
+    return (None,)
+
+
+class _Index:
+    """Ids in the order they came. Finding a place in it is a bisection."""
+
+    __slots__ = ("_ids", "_last", "_numbers", "_order")
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._order: list[int] = []  # the numbers, ascending
+        self._ids: list[str] = []  # the ids in the same order
+        self._last = 0
+
+    def add(self, id: str) -> None:
+        self._last += 1
+        self._numbers[id] = self._last
+        self._order.append(self._last)
+        self._ids.append(id)
+
+    def remove(self, id: str) -> None:
+        place = bisect_left(self._order, self._numbers.pop(id))
+        del self._order[place]
+        del self._ids[place]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._ids
+
+    def newest_first(self) -> list[str]:
+        return self._ids[::-1]
+
+    def page(self, query: PageQuery) -> tuple[list[str], bool]:
+        """The ids of a page in the listing's order, and whether there are more in its direction."""
+        low, high = 0, len(self._ids)
+        ascending = query.order == "asc"
+        for cursor, is_lower_bound in ((query.after, ascending), (query.before, not ascending)):
+            if cursor is None:
+                continue
+            number = self._numbers.get(cursor)
+            if number is None:
+                return [], False
+            place = bisect_left(self._order, number)
+            if is_lower_bound:
+                low = max(low, place + 1)
+            else:
+                high = min(high, place)
+        length = max(0, high - low)
+        backwards = query.before is not None and query.after is None
+        if length > query.limit:
+            if ascending != backwards:
+                high = low + query.limit
+            else:
+                low = high - query.limit
+        ids = self._ids[low:high]
+        if not ascending:
+            ids.reverse()
+        return ids, length > query.limit > 0

@@ -1,0 +1,1 @@
+"""The package compared with a table of bare facts about the API."""
