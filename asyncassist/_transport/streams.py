@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpcore
@@ -36,8 +36,8 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not checked: uvloop's transports are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._received = self._received + data if self._received else data
@@ -175,13 +175,16 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> AsyncioStream:
-        """Connect, trying the host's addresses side by side."""
+        """Connect, trying the host's addresses side by side where the event loop can."""
         loop = asyncio.get_running_loop()
         try:
             with anyio.fail_after(timeout):
-                _, stream = await loop.create_connection(
-                    AsyncioStream, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS
-                )
+                if isinstance(loop, asyncio.BaseEventLoop):
+                    _, stream = await loop.create_connection(
+                        AsyncioStream, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS
+                    )
+                else:  # uvloop tries the addresses one after the other
+                    _, stream = await loop.create_connection(AsyncioStream, host, port)
         except TimeoutError:
             raise httpcore.ConnectTimeout("no connection in time") from None
         except (OSError, UnicodeError) as error:  # a label of the host name may be too long for DNS
