@@ -313,13 +313,15 @@ __all__ = [
     "Unset",
 ]
 
-# Only streams need these, and they are a third of all classes: they load on first use.
+# Only streams need these, and they are a third of all classes: they load on first use. Type checkers do not see
+# __getattr__, or they would take any name for one of this module's.
 _STREAM_MODULES = ("asyncassist.models.message_deltas", "asyncassist.models.run_step_deltas")
 
+if not TYPE_CHECKING:  # pragma: no branch
 
-def __getattr__(name: str) -> object:
-    for home in _STREAM_MODULES if name in __all__ else ():
-        module = import_module(home)
-        if name in module.__all__:
-            return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        for home in _STREAM_MODULES if name in __all__ else ():
+            module = import_module(home)
+            if name in module.__all__:
+                return getattr(module, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

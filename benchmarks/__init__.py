@@ -1,0 +1,1 @@
+"""Measurements of asyncassist beside the OpenAI SDK; see ``benchmarks/README.md``."""
