@@ -78,6 +78,15 @@ __all__ = [
 ]
 
 
+def shown(value: object) -> str:
+    """Return a caller's or a server's value as it is quoted in a message: never long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def _rebuild(cls: type[AsyncAssistError], message: str, facts: dict[str, Any]) -> AsyncAssistError:
     error = cls.__new__(cls, message)
     error.args = (message,)

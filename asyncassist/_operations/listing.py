@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from asyncassist._wire.pages import HasId, PageWalk
-from asyncassist.errors import UsageError
+from asyncassist.errors import UsageError, shown
 from asyncassist.models import Page
 
 __all__ = ["Listing"]
@@ -56,7 +56,7 @@ class Listing(Generic[T]):
             max_items: how many at most; None means all. No page is asked for beyond it.
         """
         if max_items is not None and (isinstance(max_items, bool) or not isinstance(max_items, int) or max_items < 0):
-            raise UsageError(f"max_items must be an int, 0 or more, or None, got {max_items!r}")
+            raise UsageError(f"max_items must be an int, 0 or more, or None, got {shown(max_items)}")
         items: list[T] = []
         pages = _Pages(self._fetch, self._query)
         while max_items is None or len(items) < max_items:
@@ -129,8 +129,12 @@ class _Items(AsyncGenerator[T, None]):
     ) -> T:
         self._is_closed = True
         if isinstance(typ, BaseException):
-            raise typ
-        raise val if isinstance(val, BaseException) else typ()
+            error = typ
+        elif isinstance(val, BaseException):
+            error = val
+        else:
+            error = typ() if val is None else typ(val)
+        raise error if tb is None else error.with_traceback(tb)
 
     async def aclose(self) -> None:
         self._is_closed = True

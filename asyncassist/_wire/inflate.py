@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 
-from asyncassist.errors import DecodeError
+from asyncassist.errors import DecodeError, shown
 
 __all__ = ["ACCEPT_ENCODING", "BodyReader"]
 
 ACCEPT_ENCODING = "gzip, deflate"
 
 _STEP = 64 * 1024
+# How zlib is told the format.
+_GZIP, _ZLIB, _BARE = 31, 15, -15
 
 
 class BodyReader:
@@ -26,19 +29,19 @@ class BodyReader:
     def __init__(self, encoding: str | None, *, limit: int, truncate: bool = False) -> None:
         self._limit = limit
         self._truncate = truncate
-        self._chunks: list[bytes] = []
-        self._size = 0
+        # One growing buffer: a list of pieces costs many times the body when they come byte by byte.
+        self._body = BytesIO()
         self._inflater: _Inflater | None = None
         name = (encoding or "identity").strip().lower()
         if name in ("gzip", "x-gzip", "deflate"):
             self._inflater = _Inflater(name)
         elif name not in ("identity", ""):
-            raise DecodeError(f"the answer has Content-Encoding {name[:40]!r}; {ACCEPT_ENCODING} was asked for")
+            raise DecodeError(f"the answer has Content-Encoding {shown(name)}; {ACCEPT_ENCODING} was asked for")
 
     @property
     def is_full(self) -> bool:
         """Whether all that will be kept has been read."""
-        return self._truncate and self._size >= self._limit
+        return self._truncate and self._body.tell() >= self._limit
 
     def feed(self, chunk: bytes) -> None:
         """Take a piece as it came from the connection.
@@ -46,21 +49,25 @@ class BodyReader:
         Raises:
             DecodeError: too large, or not compressed as announced.
         """
-        if self._inflater is None:
+        inflater = self._inflater
+        if inflater is None:
             self._keep(chunk)
             return
-        for piece in self._inflater.feed(chunk):
-            self._keep(piece)
-            if self.is_full:
-                return
+        # In steps, because zlib copies what it has not taken each time.
+        for start in range(0, len(chunk), _STEP):
+            for piece in inflater.feed(chunk[start : start + _STEP]):
+                self._keep(piece)
+                if self.is_full:
+                    self._inflater = None  # nothing more is kept, so what follows need not make sense
+                    return
 
     def _keep(self, piece: bytes) -> None:
-        if self._size + len(piece) > self._limit:
+        room = self._limit - self._body.tell()
+        if len(piece) > room:
             if not self._truncate:
                 raise DecodeError(f"the answer is larger than {self._limit} bytes, the limit for a body")
-            piece = piece[: self._limit - self._size]
-        self._size += len(piece)
-        self._chunks.append(piece)
+            piece = piece[:room]
+        self._body.write(piece)
 
     def finish(self) -> bytes:
         """Return the whole body.
@@ -70,33 +77,40 @@ class BodyReader:
         """
         if self._inflater is not None and not self._truncate and not self._inflater.is_complete:
             raise DecodeError("the compressed answer ends early")
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return self._body.getvalue()
 
 
 class _Inflater:
     def __init__(self, name: str) -> None:
         self._name = name
-        self._zlib = zlib.decompressobj(wbits=31 if name.endswith("gzip") else 15)
-        self._fed = False
+        self._zlib = zlib.decompressobj(wbits=_ZLIB if name == "deflate" else _GZIP)
+        self._head = b""
+        self._is_started = False
 
     @property
     def is_complete(self) -> bool:
         # A body of no bytes at all is an empty one: a 204 may well name an encoding.
-        return self._zlib.eof or not self._fed
+        return self._zlib.eof or not (self._is_started or self._head)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield what a chunk inflates to, in bounded pieces made one at a time."""
-        if chunk and not self._fed:
-            self._fed = True
-            # "deflate" means zlib's format (RFC 9110, 8.4.1.2), but some servers send it bare.
+        if not self._is_started:
+            self._head += chunk
+            if len(self._head) < 2:
+                return
+            chunk, self._head = self._head, b""
+            self._is_started = True
+            # "deflate" means zlib's format (RFC 9110, 8.4.1.2), but some servers send it bare: two bytes tell.
             if self._name == "deflate" and not _has_zlib_header(chunk):
-                self._zlib = zlib.decompressobj(wbits=-15)
+                self._zlib = zlib.decompressobj(wbits=_BARE)
         pending = False  # all input is taken but output is still held back
         while chunk or pending:
             if self._zlib.eof:
-                if self._name == "deflate" or not chunk.strip(b"\x00"):
-                    return  # bytes after the end mean nothing
-                self._zlib = zlib.decompressobj(wbits=31)  # gzip members may follow each other
+                # gzip members may follow each other, zeros between them; after zlib's end nothing means anything.
+                chunk = b"" if self._name == "deflate" else chunk.lstrip(b"\x00")
+                if not chunk:
+                    return
+                self._zlib = zlib.decompressobj(wbits=_GZIP)
             try:
                 piece = self._zlib.decompress(chunk, _STEP)
             except zlib.error as error:
@@ -107,4 +121,4 @@ class _Inflater:
 
 
 def _has_zlib_header(chunk: bytes) -> bool:
-    return chunk[0] & 0x0F == 8 and (len(chunk) < 2 or (chunk[0] * 256 + chunk[1]) % 31 == 0)
+    return chunk[0] & 0x0F == 8 and (chunk[0] * 256 + chunk[1]) % 31 == 0

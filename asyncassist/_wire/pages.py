@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from asyncassist.errors import PaginationError
+from asyncassist.errors import PaginationError, shown
 from asyncassist.models import Page
 
 __all__ = ["HasId", "PageWalk"]
@@ -33,6 +34,7 @@ class PageWalk(Generic[T]):
     def __init__(self, query: Mapping[str, object]) -> None:
         self._query = dict(query)
         self._backward = bool(query.get("before")) and not query.get("after")
+        self._direction = "before" if self._backward else "after"
         self._cursors: set[str] = set()
         self._seen: set[str] = set()
         self.is_finished = False
@@ -53,22 +55,25 @@ class PageWalk(Generic[T]):
             self.is_finished = True
             return ()
         ids = [item.id for item in items]
-        repeated = next((id_ for id_ in ids if id_ in self._seen), None)
-        if repeated is not None:
+        new = set(ids)
+        if len(new) < len(ids) or not new.isdisjoint(self._seen):
+            times = Counter(ids)
+            repeated = next(id_ for id_ in ids if id_ in self._seen or times[id_] > 1)
             raise PaginationError(
-                f"the server repeats {repeated!r} on a later page: following its cursors would never end or miss items",
+                f"the server repeats {shown(repeated)}: following its cursors would never end or miss items",
                 field="data",
             )
         if len(self._seen) + len(ids) > _REMEMBERED:
             self._seen.clear()
-        self._seen.update(ids)
+        self._seen |= new
         if page.has_more is False:
             self.is_finished = True
         else:
             # A page's own cursor is first_id or last_id; servers that leave them out mean the item at that end.
             cursor = (page.first_id or ids[0]) if self._backward else (page.last_id or ids[-1])
-            if cursor in self._cursors or cursor == self._query.get("before" if self._backward else "after"):
-                raise PaginationError(f"the server's cursor {cursor!r} does not move", field="last_id")
+            if cursor in self._cursors or cursor == self._query.get(self._direction):
+                field = "first_id" if self._backward else "last_id"
+                raise PaginationError(f"the server's cursor {shown(cursor)} does not move", field=field)
             self._cursors.add(cursor)
-            self._query["before" if self._backward else "after"] = cursor
+            self._query[self._direction] = cursor
         return items[::-1] if self._backward else items

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from asyncassist.errors import UsageError
+from asyncassist._wire.retry import LONGEST_PAUSE, header_number
+from asyncassist.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,18 +16,19 @@ __all__ = ["PollPolicy", "first_pause", "next_pause", "poll_after"]
 
 
 def _positive(instance: object, attribute: Any, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise UsageError(f"{attribute.name} must be a finite number of seconds above 0, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_PAUSE:
+        limits = f"a finite number of seconds above 0, up to {LONGEST_PAUSE:g}"
+        raise UsageError(f"{attribute.name} must be {limits}, got {shown(value)}")
 
 
 def _growth(instance: object, attribute: Any, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 100:
-        raise UsageError(f"{attribute.name} must be a number from 1 to 100, got {value!r}")
+        raise UsageError(f"{attribute.name} must be a number from 1 to 100, got {shown(value)}")
 
 
 def _failures(instance: object, attribute: Any, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"{attribute.name} must be an int, 0 or more, got {value!r}")
+        raise UsageError(f"{attribute.name} must be an int, 0 or more, got {shown(value)}")
 
 
 @frozen
@@ -60,21 +61,14 @@ class PollPolicy:
 
 
 SPREAD = 0.25
+SHORTEST_ASKED = 0.001
 LONGEST_ASKED = 60.0
 
 
 def poll_after(headers: Mapping[str, str]) -> float | None:
     """Return the pause in seconds that a run's answer asks for, None where it asks for none that is usable."""
-    text = headers.get("openai-poll-after-ms")
-    if text is None or len(text) > 16:
-        return None
-    try:
-        milliseconds = float(text)
-    except ValueError:
-        return None
-    if not (math.isfinite(milliseconds) and milliseconds > 0):
-        return None
-    return min(milliseconds / 1000, LONGEST_ASKED)
+    milliseconds = header_number(headers.get("openai-poll-after-ms"))
+    return min(max(milliseconds / 1000, SHORTEST_ASKED), LONGEST_ASKED) if milliseconds else None
 
 
 def first_pause(policy: PollPolicy, random: float) -> float:
@@ -90,12 +84,14 @@ def next_pause(policy: PollPolicy, looks: int, asked: float | None, random: floa
         asked: what the server asked for in its last answer.
         random: in [0, 1); 0.5 leaves the pause as it is.
     """
-    pause = asked
-    if pause is None:
-        steps = min(looks - 1, 1000)
-        exponent = steps * math.log(policy.growth)
-        ceiling = max(policy.longest, policy.shortest)
-        # Compared as logarithms: a power with many looks behind it would overflow.
-        fits = exponent < math.log(ceiling / policy.shortest) if ceiling > policy.shortest else False
-        pause = policy.shortest * math.exp(exponent) if fits else ceiling
+    pause = asked if asked is not None else _grown(policy, looks)
     return pause * (1 - SPREAD + 2 * SPREAD * random)
+
+
+def _grown(policy: PollPolicy, looks: int) -> float:
+    longest = max(policy.longest, policy.shortest)
+    try:
+        grown: float = policy.shortest * float(policy.growth) ** (looks - 1)
+    except OverflowError:  # after hundreds of looks
+        return longest
+    return min(grown, longest)

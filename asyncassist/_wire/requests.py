@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import cast
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from asyncassist.errors import UsageError
+from asyncassist.errors import UsageError, shown
 from asyncassist.models import UNSET, Unset
 
-__all__ = ["Kind", "Request", "check_parameters", "query_string", "request_for"]
+__all__ = ["Kind", "Request", "check_parameters", "merge", "query_string", "request_for"]
 
 
 class Kind(enum.Enum):
@@ -64,7 +65,7 @@ def _route(template: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 
 # Ids as servers make them pass unquoted; anything else takes the slow way.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]*", re.ASCII).fullmatch
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 
 def _segment(name: str, value: object) -> str:
@@ -76,11 +77,11 @@ def _segment(name: str, value: object) -> str:
     if not value:
         raise UsageError(f"{name} is empty; pass the id the server gave")
     if _CONTROL(value) or value in (".", ".."):
-        raise UsageError(f"{name} {value!r} cannot be an id: it has control characters or is a path of its own")
+        raise UsageError(f"{name} {shown(value)} cannot be an id: it has control characters or is a path of its own")
     try:
         return quote(value, safe="")
     except UnicodeEncodeError:
-        raise UsageError(f"{name} {value!r} cannot be an id: it is not valid Unicode") from None
+        raise UsageError(f"{name} {shown(value)} cannot be an id: it is not valid Unicode") from None
 
 
 def request_for(
@@ -107,26 +108,33 @@ def _query_pairs(query: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     for name, value in query.items():
         if value is None or value is UNSET:
             continue
-        if name == "limit" and (isinstance(value, bool) or not isinstance(value, int)):
-            raise TypeError(f"limit must be an int, got {type(value).__name__}")
-        if name == "limit" and int(str(value)) < 1:
-            raise UsageError(f"limit is the page size, at least 1 (the API allows up to 100), got {value}")
-        if isinstance(value, str | int | float):
-            pairs.append((name, _text(name, value)))
+        if name == "limit":
+            pairs.append((name, _page_size(value)))
         elif isinstance(value, list | tuple):
             # `include[]=a&include[]=b`, the array form of this API.
-            pairs.extend((f"{name}[]", _text(name, item)) for item in value)
+            pairs.extend((f"{name}[]", _text(name, item)) for item in cast("Sequence[object]", value))
         else:
-            raise TypeError(f"{name} must be a str or a sequence of str, got {type(value).__name__}")
+            pairs.append((name, _text(name, value)))
     return tuple(pairs)
 
 
+# Far above what any server allows.
+_LARGEST_PAGE = 1_000_000
+
+
+def _page_size(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"limit must be an int, got {type(value).__name__}")
+    if not 1 <= value <= _LARGEST_PAGE:
+        raise UsageError(f"limit is the page size, at least 1 (the API allows up to 100), got {shown(value)}")
+    return str(int(value))
+
+
 def _text(name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not isinstance(value, str | int | float):
-        raise TypeError(f"{name} must hold str, got {type(value).__name__}")
-    return str(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, or a list of str where it has several, got {type(value).__name__}")
+    # An enum's own str() would be its name.
+    return str.__str__(value)
 
 
 def query_string(pairs: tuple[tuple[str, str], ...]) -> str:
@@ -166,4 +174,4 @@ def merge(body: object, extra: Mapping[str, object] | None) -> object:
     if isinstance(body, Unset):
         return dict(extra)
     assert isinstance(body, Mapping)  # every body of this API is a JSON object
-    return {**body, **extra}
+    return {**cast("Mapping[str, object]", body), **extra}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
 
 from attrs import field, frozen
 
@@ -46,7 +46,12 @@ class Response:
     @property
     def request_id(self) -> str | None:
         """What to quote to the server's operator."""
-        return self.headers.get("x-request-id") or self.headers.get("apim-request-id")
+        return _request_id(self.headers)
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    text = headers.get("x-request-id") or headers.get("apim-request-id") or ""
+    return text[:_LONGEST_FACT] or None
 
 
 def decode(request: Request, response: Response, type_: type[T]) -> T:
@@ -72,8 +77,9 @@ def decode(request: Request, response: Response, type_: type[T]) -> T:
         ) from error.__cause__
 
 
-RETIRED_HOST = "api.openai.com"
-_RETIRED_PATH = re.compile(r"/(assistants|threads)(/|$)")
+# The host itself and its regional names, such as eu.api.openai.com.
+_RETIRED_HOST = re.compile(r"(.+\.)?api\.openai\.com").fullmatch
+_RETIRED_PATH = re.compile(r"/(assistants|threads)(/|$)").match
 _RETIRED = (
     "OpenAI's own host stopped serving the Assistants API on 2026-08-26. Set base_url (or ASYNCASSIST_BASE_URL) to a "
     "server that speaks it, or run one with asyncassist.server"
@@ -81,7 +87,7 @@ _RETIRED = (
 
 # The API names neither code nor ids for a locked thread; these are its two messages, in full.
 _ACTIVE_RUN = (
-    re.compile(r"Thread (?P<thread>\S+) already has an active run (?P<run>\S+?)\.?"),
+    re.compile(r"Thread (?P<thread>\S+) already has an active run (?P<run>\S*[^\s.])\.?"),
     re.compile(r"Can't add messages to (?P<thread>\S+) while a run (?P<run>\S+) is active\.?"),
 )
 
@@ -98,6 +104,9 @@ _CLASSES: dict[int, type[APIStatusError]] = {
 }
 
 EXCERPT = 2000
+"""Characters kept of an error's body and message."""
+_LONGEST_FACT = 200
+_TEXT_READ = 8192
 
 
 def error_for(
@@ -111,29 +120,33 @@ def error_for(
         redact: removes secrets from text the server sent back.
         attempts: how often the request has been sent.
     """
-    fields = _error_fields(response.body)
+    # Secrets go before anything is cut: half a key would not be found any more.
+    body = redact(response.body.decode("utf-8-sig", "replace"))
     headers = {name.lower(): redact(value) for name, value in response.headers.items()}
+    fields = _error_fields(response.body, body)
+    request_id = _request_id(headers)
     status = response.status
-    message = redact(fields.message or "")
+    message = _cleaned(fields.message or "", redact)
+    message = message if len(message) <= EXCERPT else message[:EXCERPT] + "..."
     facts: StatusFacts = {
-        "code": redact(fields.code) if fields.code else fields.code,
-        "param": redact(fields.param) if fields.param else fields.param,
-        "type": redact(fields.type) if fields.type else fields.type,
-        "request_id": response.request_id,
+        "code": _fact(fields.code, redact),
+        "param": _fact(fields.param, redact),
+        "type": _fact(fields.type, redact),
+        "request_id": request_id,
         "retry_after": parse_retry_after(headers, now),
         "method": request.method,
         "path": request.path,
-        "body": redact(response.body[: 2 * EXCERPT].decode("utf-8", "replace"))[:EXCERPT],
+        "body": body[:EXCERPT],
         "headers": headers,
         "attempts": attempts,
     }
     head = f"{request.method} {request.path} was answered {status}"
-    tail = f" (request id {response.request_id})" if response.request_id else ""
+    tail = f" (request id {request_id})" if request_id else ""
     if 300 <= status < 400:
         target = headers.get("location", "an unnamed place")[:200]
         hint = f"a redirect to {target}; redirects are not followed, set base_url to the right address"
         return APIStatusError(f"{head}: {hint}{tail}", status=status, **facts)
-    if status == 404 and host == RETIRED_HOST and _RETIRED_PATH.match(request.path):
+    if status == 404 and _RETIRED_HOST(host) and _RETIRED_PATH(request.path):
         return ServiceRetiredError(f"{head}: {_RETIRED}{tail}", status=status, **facts)
     text = f"{head}: {message}{tail}" if message else f"{head}{tail}"
     if status == 400:
@@ -154,64 +167,72 @@ class _Fields:
     type: str | None = None
 
 
-def _error_fields(body: bytes) -> _Fields:
-    """Read the error's fields from whatever form the server chose."""
+def _error_fields(body: bytes, text: str) -> _Fields:
+    """Read the error's fields from whatever form the server chose.
+
+    Args:
+        text: the body as text, without secrets, for the case that it is nothing but text.
+    """
     try:
         data = loads(body)
     except DecodeError:
-        return _Fields(message=_plain_text(body))
-    if not isinstance(data, dict):
-        return _Fields(message=_short(data) if isinstance(data, str) else None)
-    error = data.get("error")
-    if isinstance(error, dict):
-        data = error
-    elif isinstance(error, str):
-        return _Fields(message=_short(error))
-    message = data.get("message")
-    if not isinstance(message, str):
-        # {"detail": ...} of FastAPI and others; problem+json (RFC 9457) has a title and perhaps a detail.
-        parts = [data.get("title"), _detail(data.get("detail"))]
-        message = ": ".join(part for part in parts if isinstance(part, str) and part) or None
-    code = data.get("code")
+        return _Fields(message=_plain_text(text))
+    if isinstance(data, str):
+        return _Fields(message=data)
+    error = _object(data).get("error")
+    fields = _object(error) or _object(data)
+    # Some frameworks send {"error": "Not Found", "message": ...}, or the error alone. {"detail": ...} is FastAPI's and
+    # others' form; problem+json (RFC 9457) has a title and perhaps a detail.
+    problem = ": ".join(filter(None, (_string(fields.get("title")), _detail(fields.get("detail")))))
+    code = fields.get("code")
     return _Fields(
-        message=_short(message) if message else None,
-        code=str(code)[:200] if isinstance(code, str | int) and not isinstance(code, bool) else None,
-        param=_string(data.get("param")),
-        type=_string(data.get("type")),
+        message=_string(fields.get("message")) or _string(error) or problem,
+        code=str(code) if isinstance(code, int) and not isinstance(code, bool) else _string(code),
+        param=_string(fields.get("param")),
+        type=_string(fields.get("type")),
     )
 
 
 def _detail(detail: object) -> str | None:
-    if isinstance(detail, str):
-        return detail
-    if isinstance(detail, list):
-        # A validator's list of complaints: each has a place and a message.
-        rows: list[str] = []
-        for item in detail:
-            if isinstance(item, dict) and isinstance(item.get("msg"), str):
-                place = item.get("loc")
-                where = ".".join(str(step) for step in place) + ": " if isinstance(place, list) else ""
-                rows.append(where + item["msg"])
-        return "; ".join(rows) or None
-    if isinstance(detail, dict):
-        return _string(detail.get("message"))
-    return None
+    # A validator sends a list of complaints: each has a place and a message.
+    rows: list[str] = []
+    for complaint in map(_object, _array(detail)):
+        message = _string(complaint.get("msg"))
+        if message:
+            place = ".".join(str(step) for step in _array(complaint.get("loc")) if isinstance(step, str | int))
+            rows.append(f"{place}: {message}" if place else message)
+    return _string(detail) or "; ".join(rows) or _string(_object(detail).get("message"))
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _array(value: object) -> Sequence[object]:
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def _string(value: object) -> str | None:
-    return value[:200] if isinstance(value, str) else None
+    return value if isinstance(value, str) else None
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= EXCERPT else text[:EXCERPT] + "..."
+def _fact(text: str | None, redact: Callable[[str], str]) -> str | None:
+    return None if text is None else _cleaned(text, redact)[:_LONGEST_FACT]
 
 
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+def _cleaned(text: str, redact: Callable[[str], str]) -> str:
+    # A lone surrogate, which JSON can carry, would make printing the error fail.
+    return redact(text).encode("utf-8", "replace").decode("utf-8")
 
 
-def _plain_text(body: bytes) -> str | None:
-    """The visible start of a text or HTML body."""
-    text = body[:8192].decode("utf-8", "replace")
+# Whatever the text, this takes time in proportion to its length: an element that is not closed goes on to the end.
+_TAGS = re.compile(r"<(script|style)\b.*?(?:</\1[^<>]*>?|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+
+
+def _plain_text(text: str) -> str | None:
+    """Return the visible start of a text or HTML body."""
+    text = text[:_TEXT_READ]
     if text.lstrip()[:1] == "<":
         text = _TAGS.sub(" ", text)
-    return " ".join(text.split())[:200] or None
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(text.split())[:_LONGEST_FACT] or None

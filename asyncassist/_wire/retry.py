@@ -5,32 +5,50 @@ Nothing here waits or sends: state in, decision out. The clock and randomness ar
 
 from __future__ import annotations
 
-import math
+import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from asyncassist._wire.requests import Kind
-from asyncassist.errors import APIConnectionError, APIStatusError, APITimeoutError, QuotaExceededError, UsageError
+from asyncassist.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    QuotaExceededError,
+    UsageError,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["RetryBudget", "RetryPolicy", "is_retriable", "parse_retry_after", "retry_pause"]
+__all__ = [
+    "LONGEST_PAUSE",
+    "RetryBudget",
+    "RetryPolicy",
+    "header_number",
+    "is_retriable",
+    "parse_retry_after",
+    "retry_pause",
+]
+
+LONGEST_PAUSE = 1e9
+"""The longest time a policy can name, in seconds: some thirty years. Pauses made of it cannot overflow."""
 
 
 def _seconds(instance: object, attribute: Any, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{attribute.name} must be a number of seconds, got {type(value).__name__}")
-    if not (math.isfinite(value) and value >= 0):
-        raise UsageError(f"{attribute.name} must be a finite number of seconds, 0 or more, got {value}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_PAUSE:
+        limits = f"a finite number of seconds, from 0 to {LONGEST_PAUSE:g}"
+        raise UsageError(f"{attribute.name} must be {limits}, got {shown(value)}")
 
 
 def _count(instance: object, attribute: Any, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100:
-        raise UsageError(f"{attribute.name} must be an int from 1 to 100, got {value!r}")
+        raise UsageError(f"{attribute.name} must be an int from 1 to 100, got {shown(value)}")
 
 
 @frozen
@@ -97,7 +115,7 @@ def retry_pause(
 
 
 # RFC 9110: Retry-After is a number of seconds or a date; `retry-after-ms` is this API's finer form of it.
-_LONGEST_NUMBER = 32
+_LONGEST_DATE = 64
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -107,28 +125,31 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         headers: names in lower case.
         now: Unix seconds, to read dates against.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = header_number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     text = headers.get("retry-after")
-    seconds = _number(text)
-    if seconds is not None or text is None or len(text) > 64:
+    seconds = header_number(text)
+    if seconds is not None or text is None or len(text) > _LONGEST_DATE:
         return seconds
     try:
-        date = parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return date - now if date > now else None
+    # All dates of HTTP are in GMT; without this, one that does not say so would be taken for local time.
+    when = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    return when - now if when > now else None
 
 
-def _number(text: str | None) -> float | None:
-    if text is None or len(text) > _LONGEST_NUMBER:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
+_DECIMAL = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?").fullmatch
+
+
+def header_number(text: str | None) -> float | None:
+    """Read a header that holds a plain number, 0 or more.
+
+    None where there is none, or something else: nan, inf, a sign, an exponent, hundreds of digits.
+    """
+    return float(text) if text is not None and _DECIMAL(text.strip()) else None
 
 
 class RetryBudget:
