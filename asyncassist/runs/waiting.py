@@ -15,8 +15,8 @@ from asyncassist._operations.runs import RunOperations
 from asyncassist._wire.polls import PollPolicy, first_pause, next_pause, poll_after
 from asyncassist._wire.requests import Kind, request_for
 from asyncassist._wire.responses import decode
-from asyncassist._wire.retry import is_retriable
-from asyncassist.errors import APIConnectionError, APIStatusError, AsyncAssistError, UsageError, WaitTimeoutError
+from asyncassist._wire.retry import LONGEST_PAUSE, is_retriable
+from asyncassist.errors import APIConnectionError, APIStatusError, AsyncAssistError, UsageError, WaitTimeoutError, shown
 from asyncassist.models import TERMINAL_RUN_STATUSES, CreateRunParams, CreateThreadAndRunParams, Run
 
 if TYPE_CHECKING:
@@ -133,12 +133,15 @@ class RunWaiting(RunOperations, MessageOperations):
 
 def _check_waiting(timeout: float | None, poll: PollPolicy, on_cancel: OnCancel) -> None:
     """Refuse wrong settings before anything is started."""
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
-        raise UsageError(f"timeout must be a number of seconds, 0 or more, or None, got {timeout!r}")
+    if timeout is not None and (
+        isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout <= LONGEST_PAUSE
+    ):
+        limits = f"a number of seconds, from 0 to {LONGEST_PAUSE:g}, or None"
+        raise UsageError(f"timeout must be {limits}, got {shown(timeout)}")
     if not isinstance(poll, PollPolicy):
         raise UsageError(f"poll must be a PollPolicy, got {type(poll).__name__}")
     if on_cancel not in ("cancel", "leave"):
-        raise UsageError(f'on_cancel must be "cancel" or "leave", got {on_cancel!r}')
+        raise UsageError(f'on_cancel must be "cancel" or "leave", got {shown(on_cancel)}')
 
 
 class _Wait:
@@ -164,6 +167,7 @@ class _Wait:
         self._run: Run | None = None
         self._reported: str | None = None
         self._unknown_since: float | None = None
+        self._has_warned = False
 
     async def until_end(self, timeout: float | None, *, started: Run | None) -> Run:
         _check_waiting(timeout, self._poll, self._on_cancel)
@@ -229,9 +233,11 @@ class _Wait:
             self._unknown_since = None
             return False
         now = anyio.current_time()
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning("run %s has the unknown status %r; it is taken for pending", run.id, run.status)
         if self._unknown_since is None:
             self._unknown_since = now
-            logger.warning("run %s has the unknown status %r; it is taken for pending", run.id, run.status)
         elif now - self._unknown_since > self._poll.max_unknown:
             raise self._timeout(f"and has had the unknown status {run.status!r} for {self._poll.max_unknown} s")
         return False
