@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -54,6 +55,11 @@ class _Endpoint:
     operation: _Operation
     body: Check | None = None
     is_listing: bool = False
+
+    @property
+    def ids(self) -> list[str]:
+        """The names of the ids in its path, in their order."""
+        return re.findall(r"{(\w+)}", self.path)
 
 
 def _get(path: str, operation: _Operation) -> _Endpoint:
@@ -143,9 +149,12 @@ def create_app(
 def _handler(
     operations: Operations, endpoints: dict[str, _Endpoint], poll_after_ms: Callable[[], int]
 ) -> Callable[[Request], Awaitable[Response]]:
+    ids = next(iter(endpoints.values())).ids
+
     async def handle(request: Request) -> Response:
         endpoint = endpoints["GET" if request.method == "HEAD" else request.method]
-        arguments: list[Any] = list(request.path_params.values())
+        # By name: where the app is mounted below a path with parameters, there are more.
+        arguments: list[Any] = [request.path_params[id] for id in ids]
         try:
             if endpoint.body is not None:
                 arguments.append(endpoint.body(_parse(await _read(request)), ""))
@@ -167,7 +176,7 @@ def _handler(
 
 async def _read(request: Request) -> bytes:
     """Read the body, but no more than a body may be long."""
-    length = request.headers.get("content-length", "")
+    length = request.headers.get("content-length", "")[:20]
     if length.isdecimal() and int(length) > MAX_BODY:
         raise errors.body_too_large(MAX_BODY)
     chunks: list[bytes] = []
@@ -242,6 +251,8 @@ class _Frame:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise errors.missing_key()
-        # Every key is compared in full: how long the answer takes says nothing about them.
-        if not any([hmac.compare_digest(known, key.strip().encode("latin-1")) for known in self._api_keys]):
+        # Every key is compared, and in full: how long the answer takes says nothing about them.
+        given = key.strip().encode("latin-1")
+        matches = [hmac.compare_digest(known, given) for known in self._api_keys]
+        if not any(matches):
             raise errors.wrong_key()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
 from attrs import field, frozen
+from attrs.validators import in_, instance_of
 
 from asyncassist.models import RunCompletionUsage
 
@@ -40,11 +41,14 @@ class Turn:
 class Reply:
     """What a backend answers."""
 
-    text: str
+    text: str = field(validator=instance_of(str))
     usage: RunCompletionUsage = field(
-        factory=lambda: RunCompletionUsage(prompt_tokens=0, completion_tokens=0, total_tokens=0)
+        factory=lambda: RunCompletionUsage(prompt_tokens=0, completion_tokens=0, total_tokens=0),
+        validator=instance_of(RunCompletionUsage),
     )
-    stopped_by: Literal["max_completion_tokens", "max_prompt_tokens"] | None = None
+    stopped_by: Literal["max_completion_tokens", "max_prompt_tokens"] | None = field(
+        default=None, validator=in_((None, "max_completion_tokens", "max_prompt_tokens"))
+    )
     """The limit that cut the text short; None for a complete one."""
 
 

@@ -25,7 +25,7 @@ from asyncassist.models import (
     RunStepMessageCreation,
 )
 from asyncassist.server import states
-from asyncassist.server.backends import BackendError, Turn
+from asyncassist.server.backends import BackendError, Reply, Turn
 from asyncassist.server.store import PageQuery
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from asyncassist.server.backends import Backend, Reply
+    from asyncassist.server.backends import Backend
     from asyncassist.server.store import Record, Store
 
 __all__ = ["Engine", "EngineClosed"]
@@ -87,6 +87,7 @@ class Engine:
         """Start to drive runs in this task group, those first that were left active when it was last done."""
         self._task_group = task_group
         self._due.clear()
+        self._due_news = anyio.Event()  # the last one may belong to an event loop that is over
         for run in await self._store.active_runs():
             self._watch(run)
             if run.status == "cancelling":
@@ -132,12 +133,13 @@ class Engine:
                 task_group.start_soon(self._confirm_cancel, run_id)
         return run
 
-    async def accept_outputs(self, run_id: str, outputs: Mapping[str, str]) -> Run | None:
+    async def accept_outputs(self, run_id: str, match: Callable[[Run], Mapping[str, str]]) -> Run | None:
         """Write the outputs of tool calls into the run's waiting step and queue the run again.
 
         Args:
             run_id: the run.
-            outputs: the outputs by the ids of their calls.
+            match: gives the outputs of the waiting run by the ids of their calls. What it raises passes through, and
+                the run goes on waiting.
 
         Returns:
             The run as it is then, None when it is not there.
@@ -147,12 +149,20 @@ class Engine:
             EngineClosed: there is nothing to drive it in.
         """
         task_group = self._opened()
+        outputs: Mapping[str, str] = {}
+
+        def accept(run: Run) -> Run:
+            nonlocal outputs
+            queued = states.accept_outputs(run)
+            outputs = match(run)
+            return queued
+
         run: Run | None = None
         with anyio.CancelScope(shield=True):
-            run = await self._store.update(Run, run_id, states.accept_outputs)
-            record = partial(states.record_outputs, outputs=outputs, now=self._now())
+            run = await self._store.update(Run, run_id, accept)
             newest = await self._store.page(RunStep, PageQuery(limit=1), within=run_id)
             for step in newest.data:
+                record = partial(states.record_outputs, outputs=outputs, now=self._now())
                 await self._store.update(RunStep, step.id, record)
             if run is not None:
                 self._start(task_group, run)
@@ -195,6 +205,8 @@ class Engine:
             return
         try:
             reply = await self._backend.answer(Turn(run, partial(self._history, run.thread_id)))
+            if not isinstance(reply, Reply):
+                raise TypeError(f"a backend must answer with a Reply, not {type(reply).__name__}")
         except BackendError as error:
             await self._fail(run_id, error.code, error.message)
         except Exception:

@@ -8,10 +8,12 @@ import string
 import sys
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
+import httpx
 
+from asyncassist._transport.loops import current_loop
 from asyncassist.errors import UsageError
 from asyncassist.server.app import create_app
 from asyncassist.server.backends import OfflineBackend
@@ -94,6 +96,7 @@ class LocalServer:
         backend = OfflineBackend(sleep=sleep) if backend is None else backend
         self._engine = Engine(store, backend, clock=clock, sleep=sleep, new_id=new_id)
         self._task_group: TaskGroup | None = None
+        self._loop: object = None
         self._ports: set[Port] = set()
         self.app: Starlette = create_app(
             Operations(store, self._engine, clock=clock, new_id=new_id, run_seconds=run_seconds),
@@ -102,7 +105,7 @@ class LocalServer:
             api_keys=self._api_keys,
             lifespan=lambda app: _Lifespan(self),
         )
-        self.transport = LocalTransport(self.app, lambda: self._task_group)
+        self.transport = LocalTransport(self.app, self._task_group_here)
 
     def client(self) -> AsyncClient:
         """Make a client that talks to this server in process. It is the caller's to close.
@@ -125,9 +128,12 @@ class LocalServer:
             The base URL.
 
         Raises:
-            UsageError: the server is not entered, this is not asyncio, or the port cannot be had.
+            UsageError: the server is not entered, this is not asyncio, the port cannot be had, or uvicorn is missing.
         """
-        from asyncassist.server.port import Port
+        try:
+            from asyncassist.server.port import Port
+        except ModuleNotFoundError as error:
+            raise UsageError("a port needs uvicorn: pip install 'asyncassist[server]'") from error
 
         if self._task_group is None:
             raise UsageError("the server is not running: enter it with `async with` first")
@@ -154,6 +160,7 @@ class LocalServer:
         task_group = anyio.create_task_group()
         await task_group.__aenter__()
         self._task_group = task_group
+        self._loop = current_loop()
         try:
             await self._engine.open(task_group)
         except BaseException:
@@ -170,12 +177,25 @@ class LocalServer:
         self._task_group = None
         for port in self._ports:
             port.close()
-        task_group.cancel_scope.cancel()
-        if exc is None or _is_cancellation(exc):
+        if exc is None or task_group.cancel_scope.cancel_called:
+            task_group.cancel_scope.cancel()
             return await task_group.__aexit__(exc_type, exc, traceback)
-        # What the body raised goes on as it is: the task group would put it into an exception group.
-        await task_group.__aexit__(None, None, None)
+        # The body's exception is none of the task group's doing. It goes on as it is: not put into an exception group,
+        # and, where it is a cancellation from outside, not taken for the one of the tasks here.
+        task_group.cancel_scope.cancel()
+        try:
+            await task_group.__aexit__(None, None, None)
+        except anyio.get_cancelled_exc_class():
+            if not _is_cancellation(exc):
+                raise
         return False
+
+    def _task_group_here(self) -> TaskGroup:
+        if self._task_group is None:
+            raise httpx.ConnectError("the local server is not running")
+        if self._loop is not current_loop():
+            raise httpx.ConnectError("the local server runs in another event loop; use it there, or by its port")
+        return self._task_group
 
     def _poll_after_ms(self) -> int:
         # The more runs are being polled, the slower each: one more poll every millisecond is what a core can bear.
@@ -185,7 +205,8 @@ class LocalServer:
 def _is_cancellation(exc: BaseException) -> bool:
     cancelled = anyio.get_cancelled_exc_class()
     if isinstance(exc, BaseExceptionGroup):
-        return exc.subgroup(cancelled) is not None
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return group.subgroup(cancelled) is not None
     return isinstance(exc, cancelled)
 
 

@@ -8,6 +8,7 @@ a model does not declare (``reasoning_effort``) stay with them.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from asyncassist._wire.converter import structure, unstructure
@@ -243,9 +244,9 @@ class Operations:
         return _found(run, Run, run_id)
 
     async def submit_tool_outputs_to_run(self, thread_id: str, run_id: str, body: Body) -> Run:
-        outputs = _match_outputs(await self.get_run(thread_id, run_id), body["tool_outputs"])
+        await self.get_run(thread_id, run_id)
         try:
-            run = await self._engine.accept_outputs(run_id, outputs)
+            run = await self._engine.accept_outputs(run_id, partial(_match_outputs, given=body["tool_outputs"]))
         except IllegalTransition as error:
             raise errors.outputs_not_wanted(error.run.status) from None
         except EngineClosed:
@@ -355,10 +356,8 @@ def _match_outputs(run: Run, given: list[Body]) -> dict[str, str]:
     """Find the call each output answers. One without an id counts where only one call waits.
 
     Raises:
-        ApiError: the run waits for none, or not for these, or for more.
+        ApiError: the run does not wait for these, or waits for more.
     """
-    if run.status != "requires_action":
-        raise errors.outputs_not_wanted(run.status)
     waiting = [call.id for call in run.required_tool_calls]
     outputs: dict[str, str] = {}
     for index, output in enumerate(given):

@@ -35,17 +35,18 @@ class LocalTransport(httpx.AsyncBaseTransport):
 
     Args:
         app: the ASGI app. It gets ``http`` scopes only; its lifespan is its owner's matter.
-        task_group: called for each request; gives the open task group to run it in, None when there is none.
+        task_group: called for each request; gives the open task group to run it in.
+
+    Raises:
+        httpx.ConnectError: ``task_group`` may raise it, where there is none.
     """
 
-    def __init__(self, app: ASGIApp, task_group: Callable[[], TaskGroup | None]) -> None:
+    def __init__(self, app: ASGIApp, task_group: Callable[[], TaskGroup]) -> None:
         self._app = app
         self._task_group = task_group
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         task_group = self._task_group()
-        if task_group is None:
-            raise httpx.ConnectError("the local server is not running", request=request)
         exchange = _Exchange(request)
         task_group.start_soon(exchange.run, self._app)
         try:
@@ -124,7 +125,7 @@ class _Exchange:
         async for chunk in chunks:
             if self._request_chunks:  # let the app have a look at what it has before there is more
                 await checkpoint()
-            if self._ended:
+            if self._ended or self._response_given:
                 break
             self._request_chunks.append(chunk)
             self._request_news.notify()
@@ -217,10 +218,10 @@ class _Exchange:
             self._head = message["status"], list(message.get("headers", ()))
             self._response_news.notify()
             return
-        if len(self._response_chunks) >= _CHUNKS_AHEAD:
-            await self._response_room.wait()
         body = message.get("body", b"")
         if body and self._request.method != "HEAD":
+            if len(self._response_chunks) >= _CHUNKS_AHEAD:
+                await self._response_room.wait()
             self._response_chunks.append(body)
         self._response_given = not message.get("more_body", False)
         self._response_news.notify()

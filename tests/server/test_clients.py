@@ -1,0 +1,175 @@
+"""Real clients against the server: every operation by ours and by the SDK people have."""
+
+# The SDK marks all of this API as deprecated.
+# pyright: reportDeprecated=false
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+
+from asyncassist import ActiveRunError, AsyncClient, NotFoundError, PollPolicy
+from asyncassist.server import LocalServer, OfflineBackend
+
+from .helpers import Clock, SteeredBackend, counted_ids
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asyncassist import Run
+
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")]
+
+QUICK = PollPolicy.every(0.01)
+
+
+@pytest.fixture
+async def client(server: LocalServer) -> AsyncIterator[AsyncClient]:
+    async with server.client() as client:
+        yield client
+
+
+async def test_every_operation_by_our_client(client: AsyncClient) -> None:
+    """All operations do what they are for, through the client of this library."""
+    assistant = await client.create_assistant(model="m", tools=[{"type": "code_interpreter"}])
+    assert assistant == await client.get_assistant(assistant.id)
+    assert (await client.modify_assistant(assistant.id, name="n")).name == "n"
+    assert [assistant.id] == [item.id for item in await client.list_assistants().collect()]
+
+    thread = await client.create_thread(messages=[{"role": "user", "content": "one"}])
+    assert thread == await client.get_thread(thread.id)
+    assert (await client.modify_thread(thread.id, metadata={"a": "b"})).metadata == {"a": "b"}
+
+    message = await client.create_message(thread.id, role="user", content="two")
+    assert message == await client.get_message(thread.id, message.id)
+    assert (await client.modify_message(thread.id, message.id, metadata={"a": "b"})).metadata == {"a": "b"}
+    texts = [item.text async for item in client.list_messages(thread.id, limit=1, order="asc")]
+    assert texts == ["one", "two"]
+
+    run = await client.create_run(thread.id, assistant_id=assistant.id)
+    run = await client.wait_for_run(thread.id, run.id, poll=QUICK)
+    assert run.raise_for_status().status == "completed"
+    assert run == await client.get_run(thread.id, run.id)
+    assert (await client.modify_run(thread.id, run.id, metadata={"a": "b"})).metadata == {"a": "b"}
+    assert [run.id] == [item.id for item in await client.list_runs(thread.id).collect()]
+    assert await client.run_text(run) == "This is the offline backend: no model was asked. The last message was: two"
+
+    (step,) = await client.list_run_steps(thread.id, run.id).collect()
+    assert step == await client.get_run_step(thread.id, run.id, step.id)
+
+    assert (await client.delete_message(thread.id, message.id)).deleted
+    second = await client.create_thread_and_run(assistant_id=assistant.id, thread={"messages": []})
+    await client.wait_for_run(second.thread_id, second.id, poll=QUICK)
+    assert (await client.delete_thread(thread.id)).deleted
+    assert (await client.delete_assistant(assistant.id)).deleted
+    with pytest.raises(NotFoundError, match="No assistant found with id"):
+        await client.get_assistant(assistant.id)
+
+
+async def test_our_client_sees_every_status() -> None:
+    """Waiting for a run with a backend that takes its time reports each state it goes through."""
+    seen: list[str] = []
+
+    def note(run: Run) -> None:
+        seen.append(run.status)
+
+    async with LocalServer(OfflineBackend(delay=0.3)) as server, server.client() as client:
+        assistant = await client.create_assistant(model="m")
+        thread = await client.create_thread()
+        run = await client.run_and_wait(thread.id, assistant_id=assistant.id, on_status=note, poll=QUICK)
+
+    assert seen == ["queued", "in_progress", "completed"]
+    assert run.status == "completed"
+
+
+async def test_our_client_knows_the_locked_thread(backend: SteeredBackend) -> None:
+    """The server's words for a locked thread are those the client makes an ActiveRunError of."""
+    async with LocalServer(backend, new_id=counted_ids()) as server, server.client() as client:
+        assistant = await client.create_assistant(model="m")
+        run = await client.create_thread_and_run(assistant_id=assistant.id)
+        with pytest.raises(ActiveRunError) as second:
+            await client.create_run(run.thread_id, assistant_id=assistant.id)
+        with pytest.raises(ActiveRunError) as message:
+            await client.create_message(run.thread_id, role="user", content="hi")
+        cancelling = await client.cancel_run(run.thread_id, run.id)
+
+    assert (run.thread_id, run.id) == (second.value.thread_id, second.value.run_id)
+    assert (run.thread_id, run.id) == (message.value.thread_id, message.value.run_id)
+    assert cancelling.status == "cancelling"
+
+
+def sdk_for(server: LocalServer, base_url: str) -> openai.AsyncOpenAI:
+    # The SDK takes clients of httpx, but its types know only those of httpx2.
+    http_client: Any = httpx.AsyncClient(transport=server.transport)
+    return openai.AsyncOpenAI(base_url=base_url, api_key="any", max_retries=0, http_client=http_client)
+
+
+@pytest.fixture
+async def sdk(server: LocalServer) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with sdk_for(server, "http://local/v1") as sdk:
+        yield sdk
+
+
+async def test_every_operation_by_the_openai_sdk(sdk: openai.AsyncOpenAI) -> None:
+    """All operations of the SDK's beta client work, its polling helpers included."""
+    assistants, threads = sdk.beta.assistants, sdk.beta.threads
+
+    assistant = await assistants.create(model="m", tools=[{"type": "code_interpreter"}])
+    assert assistant == await assistants.retrieve(assistant.id)
+    assert (await assistants.update(assistant.id, name="n")).name == "n"
+    assert [assistant.id] == [item.id async for item in assistants.list(limit=1)]
+
+    thread = await threads.create(messages=[{"role": "user", "content": "one"}])
+    assert thread == await threads.retrieve(thread.id)
+    assert (await threads.update(thread.id, metadata={"a": "b"})).metadata == {"a": "b"}
+
+    message = await threads.messages.create(thread.id, role="user", content="two")
+    assert message == await threads.messages.retrieve(message.id, thread_id=thread.id)
+    changed = await threads.messages.update(message.id, thread_id=thread.id, metadata={"a": "b"})
+    assert changed.metadata == {"a": "b"}
+    assert len([item async for item in threads.messages.list(thread.id, limit=1)]) == 2
+
+    run = await threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+    assert run.status == "completed"
+    assert run == await threads.runs.retrieve(run.id, thread_id=thread.id)
+    assert (await threads.runs.update(run.id, thread_id=thread.id, metadata={"a": "b"})).metadata == {"a": "b"}
+    assert [run.id] == [item.id async for item in threads.runs.list(thread.id)]
+    steps = [item async for item in threads.runs.steps.list(run.id, thread_id=thread.id)]
+    assert steps == [await threads.runs.steps.retrieve(steps[0].id, thread_id=thread.id, run_id=run.id)]
+    with pytest.raises(openai.BadRequestError, match="do not accept tool outputs"):
+        await threads.runs.submit_tool_outputs(run.id, thread_id=thread.id, tool_outputs=[])
+    with pytest.raises(openai.BadRequestError, match="Cannot cancel run with status 'completed'"):
+        await threads.runs.cancel(run.id, thread_id=thread.id)
+
+    both = await threads.create_and_run_poll(assistant_id=assistant.id, thread={"messages": []})
+    assert both.status == "completed"
+    assert (await threads.messages.delete(message.id, thread_id=thread.id)).deleted
+    assert (await threads.delete(thread.id)).deleted
+    assert (await assistants.delete(assistant.id)).deleted
+
+
+async def test_the_openai_sdk_is_told_that_there_is_no_streaming(sdk: openai.AsyncOpenAI) -> None:
+    """The SDK's stream helper ends in the server's words, not in silence."""
+    assistant = await sdk.beta.assistants.create(model="m")
+    thread = await sdk.beta.threads.create()
+
+    with pytest.raises(openai.BadRequestError, match="does not offer streaming yet"):
+        async with sdk.beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id):
+            raise AssertionError("streamed")
+
+
+async def test_the_openai_sdk_can_cancel(clock: Clock, backend: SteeredBackend) -> None:
+    """A run cancelled through the SDK ends cancelled."""
+    async with (
+        LocalServer(backend, clock=clock, sleep=clock.sleep) as server,
+        sdk_for(server, "http://local") as sdk,
+    ):
+        assistant = await sdk.beta.assistants.create(model="m")
+        run = await sdk.beta.threads.create_and_run(assistant_id=assistant.id)
+        cancelling = await sdk.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+        ended = await sdk.beta.threads.runs.poll(run.id, thread_id=run.thread_id)
+
+    assert (cancelling.status, ended.status) == ("cancelling", "cancelled")
