@@ -99,6 +99,9 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunW
         http_client: httpx.AsyncClient | None = None,
         transport: TransportChoice = None,
     ) -> None:
+        credentials = Credentials(api_key)
+        del api_key  # tracebacks may show local variables
+        credentials.check()
         own = {
             "OpenAI-Beta": beta,
             "OpenAI-Organization": organization or from_environment("OPENAI_ORG_ID"),
@@ -108,7 +111,6 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunW
         options = options.with_headers({name: value for name, value in own.items() if value is not None})
         options = options.with_headers(default_headers)
         base = BaseUrl(base_url)
-        credentials = Credentials(api_key)
         carrier = Carrier(
             base,
             http_client=http_client,
@@ -125,6 +127,8 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunW
         self._base_url = base.text
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_base_url"):  # its construction failed, and this is in the traceback
+            return f"<{type(self).__name__}>"
         state = " closed" if self._sender.is_closed else ""
         return f"<{type(self).__name__} {self._base_url}{state}>"
 

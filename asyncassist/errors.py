@@ -120,6 +120,7 @@ class ConnectionFacts(TypedDict, total=False):
     method: str | None
     path: str | None
     sent: bool
+    stale: bool
     attempts: int
 
 
@@ -138,22 +139,42 @@ class StatusFacts(TypedDict, total=False):
     attempts: int
 
 
+class StreamFacts(TypedDict, total=False):
+    """The keyword arguments of `StreamError`."""
+
+    code: str | None
+    param: str | None
+    type: str | None
+    event: str | None
+    field: str
+
+
 class APIConnectionError(AsyncAssistError):
     """No complete answer came back: refused, cut, or not HTTP.
 
     Attributes:
         method, path: the request, path without host and query.
         sent: False when the server cannot have seen the request, so that sending it again is safe.
+        stale: True when a connection that had been used before broke before the answer began: most likely the server
+            had just closed it.
         attempts: how often the request was tried.
     """
 
     def __init__(
-        self, message: str, *, method: str | None = None, path: str | None = None, sent: bool = True, attempts: int = 1
+        self,
+        message: str,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        sent: bool = True,
+        stale: bool = False,
+        attempts: int = 1,
     ) -> None:
         super().__init__(message)
         self.method = method
         self.path = path
         self.sent = sent
+        self.stale = stale
         self.attempts = attempts
 
 
@@ -305,7 +326,30 @@ class PaginationError(DecodeError):
 
 
 class StreamError(AsyncAssistError):
-    """The server reported an error inside a stream, or sent something that is no stream."""
+    """The server reported an error inside a stream, or sent something that is no stream.
+
+    Attributes:
+        code, param, type: the fields of the API's error object, where the server reported an error.
+        event: name of the event at fault.
+        field: path of the offending field in the event's data; empty where there is none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        type: str | None = None,
+        event: str | None = None,
+        field: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
+        self.type = type
+        self.event = event
+        self.field = field
 
 
 class StreamInterruptedError(StreamError):
@@ -317,9 +361,15 @@ class StreamInterruptedError(StreamError):
     """
 
     def __init__(
-        self, message: str, *, thread_id: str | None = None, run_id: str | None = None, snapshot: object = None
+        self,
+        message: str,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        snapshot: object = None,
+        **facts: Unpack[StreamFacts],
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, **facts)
         self.thread_id = thread_id
         self.run_id = run_id
         self.snapshot = snapshot

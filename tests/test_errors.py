@@ -81,15 +81,17 @@ STATUS_FACTS = {
 RUN_IDS = {"thread_id": "thread_1", "run_id": "run_1"}
 CONNECTION_FACTS = {"method": "GET", "path": "/threads", "sent": False, "attempts": 3}
 DECODE_FACTS = {"field": "data[0].id", "status": 200, "request_id": "req_1", "method": "GET", "path": "/assistants"}
+STREAM_FACTS = {"code": "c", "param": "p", "type": "t", "event": "error", "field": "delta.content"}
 
 FACTS: dict[type[AsyncAssistError], dict[str, object]] = {
-    **{cls: {} for cls in (AsyncAssistError, UsageError, ClientClosedError, StreamError, ToolError)},
+    **{cls: {} for cls in (AsyncAssistError, UsageError, ClientClosedError, ToolError)},
     APIConnectionError: CONNECTION_FACTS,
     APITimeoutError: {"phase": "attempt", **CONNECTION_FACTS},
     **dict.fromkeys(descendants(APIStatusError), STATUS_FACTS),
     ActiveRunError: {**STATUS_FACTS, **RUN_IDS},
     **dict.fromkeys((DecodeError, PaginationError), DECODE_FACTS),
-    StreamInterruptedError: {**RUN_IDS, "snapshot": ["a"]},
+    StreamError: STREAM_FACTS,
+    StreamInterruptedError: {**STREAM_FACTS, **RUN_IDS, "snapshot": ["a"]},
     **{cls: {"run": RUN} for cls in descendants(RunError)},
     WaitTimeoutError: {"run": RUN},
 }
@@ -169,7 +171,13 @@ def test_facts_that_were_not_given() -> None:
     assert vars(APIConnectionError("m")) == {"message": "m", "method": None, "path": None, "sent": True, "attempts": 1}
     assert vars(DecodeError("m")) == {"message": "m", **dict.fromkeys(DECODE_FACTS, None), "field": ""}
     assert vars(ActiveRunError("m", status=400))["run_id"] is None
-    assert vars(StreamInterruptedError("m")) == {"message": "m", "thread_id": None, "run_id": None, "snapshot": None}
+    assert vars(StreamError("m")) == {"message": "m", **dict.fromkeys(STREAM_FACTS, None), "field": ""}
+    assert vars(StreamInterruptedError("m")) == {
+        **vars(StreamError("m")),
+        "thread_id": None,
+        "run_id": None,
+        "snapshot": None,
+    }
     assert WaitTimeoutError("m").run is None
 
 

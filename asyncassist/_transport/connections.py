@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import Callable
-from http.cookiejar import CookieJar
-from typing import TYPE_CHECKING, Any, Literal
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 
 from asyncassist._transport.direct import DirectTransport
 from asyncassist._transport.environment import ClientCert, proxy_for, tls_context
+from asyncassist._transport.loops import current_loop
 from asyncassist._transport.pool import ConnectionPool
-from asyncassist.errors import UsageError
+from asyncassist.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from asyncassist._transport.settings import BaseUrl
@@ -24,11 +27,26 @@ TransportChoice = httpx.AsyncBaseTransport | Literal["aiohttp"] | None
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 
 
-class _NoCookies(CookieJar):
+class _NoCookies(httpx.Cookies):
     """Keeps nothing: one client serves many users, and a cookie of one is none of another's business."""
 
-    def extract_cookies(self, response: Any, request: Any) -> None:
+    def extract_cookies(self, response: httpx.Response) -> None:
         pass
+
+
+_NO_COOKIES = _NoCookies()
+
+
+class _Http(httpx.AsyncClient):
+    """An httpx client without cookies, and without the work of looking for them."""
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return _NO_COOKIES
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        """Take none."""
 
 
 class Carrier:
@@ -53,7 +71,7 @@ class Carrier:
             raise UsageError("transport= brings its own proxy and certificates; give one or the other")
         for name, value in (("max_connections", max_connections), ("max_streams", max_streams)):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65_536:
-                raise UsageError(f"{name} must be an int from 1 to 65536, got {value!r}")
+                raise UsageError(f"{name} must be an int from 1 to 65536, got {shown(value)}")
         self.pool: ConnectionPool | None = None
         self.is_foreign = http_client is not None
         if http_client is not None:
@@ -70,7 +88,7 @@ class Carrier:
             below = self.pool
         else:
             raise UsageError(f'transport must be an httpx.AsyncBaseTransport or "aiohttp", got {transport!r:.60}')
-        self.http = httpx.AsyncClient(transport=below, cookies=_NoCookies(), trust_env=False)
+        self.http = _Http(transport=below, trust_env=False)
 
     async def aclose(self) -> None:
         """Close what is ours."""
@@ -96,19 +114,14 @@ def _connector(
     cert: ClientCert | None,
 ) -> Callable[[], httpx.AsyncBaseTransport]:
     """Return what opens one new connection to the server."""
-    route = _proxy(proxy if proxy is not None else proxy_for(base_url))
+    route = _proxy(proxy if proxy is not None else proxy_for(base_url), aiohttp=aiohttp)
     if base_url.scheme == "https" or verify is not True or cert is not None:
         context = tls_context(verify, cert)
     else:
         # Plain http never uses it, and loading the authorities takes longer than many calls.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if aiohttp:
-        try:
-            from httpx_aiohttp import AiohttpTransport
-        except ImportError:
-            raise UsageError("transport=\"aiohttp\" needs the extra: pip install 'asyncassist[aiohttp]'") from None
-        return lambda: AiohttpTransport(verify=context, limits=_ONE, proxy=route)
-
+        return _aiohttp_connector(base_url, route, context)
     if route is not None:
         return lambda: httpx.AsyncHTTPTransport(verify=context, limits=_ONE, proxy=route, trust_env=False)
     url = httpx.URL(base_url.text)
@@ -116,13 +129,77 @@ def _connector(
     return lambda: DirectTransport(url.raw_scheme, url.raw_host, port, context)
 
 
-def _proxy(proxy: str | httpx.Proxy | None) -> httpx.Proxy | None:
-    if proxy is None or isinstance(proxy, httpx.Proxy):
-        return proxy
-    if not isinstance(proxy, str):
+def _aiohttp_connector(
+    base_url: BaseUrl, route: httpx.Proxy | None, context: ssl.SSLContext
+) -> Callable[[], httpx.AsyncBaseTransport]:
+    try:
+        from aiohttp import ClientError
+        from httpx_aiohttp import AiohttpTransport
+    except ImportError:
+        raise UsageError("transport=\"aiohttp\" needs the extra: pip install 'asyncassist[aiohttp]'") from None
+    for_proxy: httpx.Headers | None = None
+    if route is not None:
+        headers = httpx.Headers(route.headers)
+        if route.raw_auth is not None:
+            # As a header: httpx-aiohttp would hand it over in a way that aiohttp warns about.
+            headers["Proxy-Authorization"] = f"Basic {b64encode(b':'.join(route.raw_auth)).decode('ascii')}"
+        route = httpx.Proxy(route.url, headers=headers)
+        # aiohttp sends a proxy's headers when it opens a tunnel only.
+        for_proxy = headers if base_url.scheme == "http" else None
+
+    def connect() -> httpx.AsyncBaseTransport:
+        if not isinstance(current_loop(), asyncio.AbstractEventLoop):
+            raise UsageError('transport="aiohttp" works on asyncio only; leave it out on trio')
+        return _AiohttpLine(AiohttpTransport(verify=context, limits=_ONE, proxy=route), for_proxy, ClientError)
+
+    return connect
+
+
+class _AiohttpLine(httpx.AsyncBaseTransport):
+    """A connection of aiohttp that raises httpx's errors only.
+
+    Args:
+        headers: added to every request.
+        error: the root of aiohttp's errors, some of which httpx-aiohttp leaves as they are.
+    """
+
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, headers: httpx.Headers | None, error: type[Exception]
+    ) -> None:
+        self._transport = transport
+        self._headers = headers
+        self._error = error
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._headers is not None:
+            request.headers.update(self._headers)
+        try:
+            return await self._transport.handle_async_request(request)
+        except self._error as error:
+            reason = str(error)
+        # Without the error itself: it holds the request's headers.
+        raise httpx.RemoteProtocolError(reason)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def _proxy(proxy: str | httpx.Proxy | None, *, aiohttp: bool) -> httpx.Proxy | None:
+    if proxy is None:
+        return None
+    if not isinstance(proxy, str | httpx.Proxy):
         raise UsageError(f"proxy must be a URL or an httpx.Proxy, got {type(proxy).__name__}")
     try:
-        return httpx.Proxy(proxy)
+        route = httpx.Proxy(proxy) if isinstance(proxy, str) else proxy
+        route.url.raw_host.decode("ascii").encode("idna")  # refuses what no name server can be asked for
     except (httpx.InvalidURL, ValueError):
+        route = None
+    if route is None or not route.url.raw_host or route.url.port == 0:
         # Not quoted: a proxy's URL may hold a password.
-        raise UsageError("the proxy is not a URL with http, https, socks5 or socks5h") from None
+        raise UsageError("the proxy is not a URL with http, https, socks5 or socks5h and a host")
+    if route.url.scheme.startswith("socks"):
+        if aiohttp:
+            raise UsageError("aiohttp uses no SOCKS proxies; leave transport= out, or name another proxy")
+        if find_spec("socksio") is None:
+            raise UsageError("a SOCKS proxy needs the package socksio: pip install 'httpx[socks]'")
+    return route

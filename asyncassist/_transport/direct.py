@@ -59,7 +59,9 @@ class DirectTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry one request, over a new connection where the old one has ended."""
         connection = self._connection
-        if connection is not None and (connection.is_closed() or connection.has_expired()):
+        if connection is not None and (
+            connection.is_closed() or connection.has_expired() or _has_leftovers(connection)
+        ):
             await self.aclose()
             connection = None
         if connection is None:
@@ -92,6 +94,13 @@ class DirectTransport(httpx.AsyncBaseTransport):
         opener, self._opener, self._connection = self._opener, None, None
         if opener is not None:
             await opener.aclose()
+
+
+def _has_leftovers(connection: httpcore.AsyncHTTPConnection) -> bool:
+    """Tell whether bytes have come beyond the last answer: the next request would take them for its own."""
+    # httpcore does not look, and has no public way to.
+    parser = getattr(getattr(connection, "_connection", None), "_h11_state", None)
+    return parser is not None and bool(parser.trailing_data[0])
 
 
 class _Stream(httpx.AsyncByteStream):

@@ -33,11 +33,17 @@ def tls_context(verify: bool | str | ssl.SSLContext, cert: ClientCert | None) ->
             nothing; a str is the path of a file or folder with certificates; a context is used as it is.
         cert: the client's own certificate: path, or (path, key path), or (path, key path, password).
     """
-    if verify is True and cert is None:
-        return _shared_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    if isinstance(verify, ssl.SSLContext) and cert is None:
+    if not isinstance(verify, bool | str | ssl.SSLContext):
+        raise UsageError(f"verify= must be True, False, a path or an ssl.SSLContext, got {type(verify).__name__}")
+    if cert is not None and not _is_client_cert(cert):
+        raise UsageError("cert= must be a path, or a tuple of path, key path and perhaps password, all str")
+    if isinstance(verify, ssl.SSLContext):
+        if cert is not None:
+            raise UsageError("cert= cannot be added to the ssl.SSLContext given as verify=; load it there")
         return verify
     try:
+        if verify is True and cert is None:
+            return _shared_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         if isinstance(verify, str):
             is_folder = os.path.isdir(verify)
             context = ssl.create_default_context(
@@ -48,9 +54,14 @@ def tls_context(verify: bool | str | ssl.SSLContext, cert: ClientCert | None) ->
         if cert is not None:
             chain = (cert,) if isinstance(cert, str) else cert
             context.load_cert_chain(*chain)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"verify= or cert= cannot be loaded: {error}") from error
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise UsageError(f"verify=, cert= or SSL_CERT_FILE cannot be loaded: {error}") from error
     return context
+
+
+def _is_client_cert(cert: object) -> bool:
+    parts = (cert,) if isinstance(cert, str) else cert
+    return isinstance(parts, tuple) and 1 <= len(parts) <= 3 and all(isinstance(part, str) for part in parts)
 
 
 def proxy_for(url: BaseUrl) -> str | None:
@@ -69,27 +80,28 @@ def _is_excepted(url: BaseUrl, no_proxy: str) -> bool:
             continue
         if entry == "*":
             return True
-        if "://" in entry:
-            scheme, _, entry = entry.partition("://")
-            if scheme not in ("all", url.scheme):
-                continue
-        if _matches(url, host, entry):
+        scheme, separator, name = entry.rpartition("://")
+        if separator:
+            # With a scheme, a name means itself alone; no name, every host.
+            if scheme in ("all", url.scheme) and (name in ("", "*") or _matches(url, host, name, below=False)):
+                return True
+        elif _matches(url, host, entry, below=True):
             return True
     return False
 
 
-def _matches(url: BaseUrl, host: str, entry: str) -> bool:
+def _matches(url: BaseUrl, host: str, entry: str, *, below: bool) -> bool:
     name, colon, port = entry.rpartition(":")
     if colon and port.isdigit() and not name.endswith(":") and (":" not in name or name.startswith("[")):
         own = httpx.URL(url.text).port or (443 if url.scheme == "https" else 80)
-        return own == int(port) and _matches(url, host, name)
+        return own == int(port) and _matches(url, host, name, below=below)
     entry = entry.strip("[]")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         # `.example.org` and `*.example.org` mean hosts below it; a plain name means itself and those below it.
         bare = entry.removeprefix("*").lstrip(".")
-        return host.endswith("." + bare) or (host == entry and entry == bare)
+        return (below and host.endswith("." + bare)) or host == entry == bare
     try:
         return address in ipaddress.ip_network(entry, strict=False)
     except ValueError:

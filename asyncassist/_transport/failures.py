@@ -41,7 +41,12 @@ _NEVER_SENT = (
     httpcore.ConnectionNotAvailable,
 )
 _TIMEOUTS = (httpx.TimeoutException, httpcore.TimeoutException)
-_AIOHTTP_NEVER_SENT = ("ClientConnectorError", "ConnectionTimeoutError", "ClientProxyConnectionError")
+_AIOHTTP_NEVER_SENT = (
+    "ClientConnectorError",
+    "ClientHttpProxyError",
+    "ClientProxyConnectionError",
+    "ConnectionTimeoutError",
+)
 
 
 def _is_of_aiohttp(failure: Exception) -> bool:
@@ -54,17 +59,33 @@ def _was_sent(failure: Exception) -> bool:
     return not isinstance(failure, _NEVER_SENT)
 
 
-def connection_error(request: Request, failure: Exception, *, target: str, attempts: int) -> APIConnectionError:
+_LONGEST_REASON = 300
+
+
+def _reason(failure: BaseException) -> str:
+    """Return what the failure says, or else what the one that led to it says."""
+    link: BaseException | None = failure
+    while link is not None:
+        if text := str(link):
+            return text[:_LONGEST_REASON]
+        link = link.__cause__ or link.__context__
+    return type(failure).__name__
+
+
+def connection_error(
+    request: Request, failure: Exception, *, target: str, attempts: int, stale: bool = False
+) -> APIConnectionError:
     """Return the error of an exchange that broke.
 
     Args:
         target: the server, as the caller named it.
         attempts: how often the request has been sent.
+        stale: whether it broke on a connection that had been used before, and before the answer began.
     """
     sent = _was_sent(failure)
     facts: ConnectionFacts = {"method": request.method, "path": request.path, "sent": sent, "attempts": attempts}
-    reason = str(failure) or type(failure).__name__
-    if isinstance(failure, _TIMEOUTS) and not _is_of_aiohttp(failure):
+    reason = _reason(failure)
+    if isinstance(failure.__cause__, TimeoutError) if _is_of_aiohttp(failure) else isinstance(failure, _TIMEOUTS):
         what = "no answer from" if sent else "no connection to"
         text = f"{request.method} {request.path}: {what} {target} in time"
         return APITimeoutError(text, phase="attempt" if sent else "connect", **facts)
@@ -73,15 +94,19 @@ def connection_error(request: Request, failure: Exception, *, target: str, attem
     text = f"{request.method} {request.path}: the connection to {target} broke: {reason}"
     if not request.kind.is_safe:
         text += "; the server may have acted, so the request was not sent again"
+    facts["stale"] = stale
     return APIConnectionError(text, **facts)
 
 
-def without_frames(error: BaseException) -> BaseException:
+def without_frames(error: BaseException) -> None:
     """Drop the frames of a chain of errors: their local variables hold the request's headers, and so the key."""
+    links: list[BaseException | None] = [error]
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error
+    while links:
+        link = links.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = None
+            links += [link.__cause__, link.__context__]
+            if isinstance(link, BaseExceptionGroup):
+                links += link.exceptions

@@ -16,7 +16,7 @@ import httpx
 
 from asyncassist._transport.failures import CONNECTION_FAILURES
 from asyncassist._transport.lanes import Admission, Lane
-from asyncassist._transport.loops import current_loop, is_over
+from asyncassist._transport.loops import IN_USE_ELSEWHERE, current_loop, is_over, now
 from asyncassist.errors import ClientClosedError, UsageError
 
 __all__ = ["KEEP_IDLE", "ConnectionPool", "Exchange"]
@@ -37,14 +37,16 @@ class Exchange:
         lane: where it queues.
         max_idle: it takes no connection that has been unused for longer, in seconds.
         started: whether it has got its connection.
+        is_reused: whether that connection had carried other requests before.
     """
 
-    __slots__ = ("_on_start", "lane", "max_idle", "started")
+    __slots__ = ("_on_start", "is_reused", "lane", "max_idle", "started")
 
     def __init__(self, lane: Lane, max_idle: float, on_start: Callable[[], None]) -> None:
         self.lane = lane
         self.max_idle = max_idle
         self.started = False
+        self.is_reused = False
         self._on_start = on_start
 
     def start(self) -> None:
@@ -110,7 +112,8 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         exchange = request.extensions.get(EXTENSION)
         if exchange is None:
             exchange = Exchange(Lane.CALL, 0.0 if request.method == "POST" else self._max_idle, lambda: None)
-        self._enter_loop()
+        if current_loop() is not self._loop:
+            await self._change_loop()
         lane = exchange.lane
         admission = self._admission
         await admission.acquire(lane)
@@ -119,7 +122,11 @@ class ConnectionPool(httpx.AsyncBaseTransport):
             if self._is_closed:
                 raise ClientClosedError("the client was closed while a call waited for a connection")
             exchange.start()
-            slot = self._take(exchange.max_idle) or _Slot(self._connect())
+            slot = self._take(exchange.max_idle)
+            if slot is None:
+                slot = _Slot(self._connect())
+            else:
+                exchange.is_reused = True
             self._enter(slot, lane)
             if lane is not Lane.STREAM:
                 await self._make_room()
@@ -131,22 +138,26 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         response.stream = _Body(self, slot, lane, admission, response.stream)
         return response
 
-    def _enter_loop(self) -> None:
-        loop = current_loop()
-        if loop is self._loop:
-            return
+    async def _change_loop(self) -> None:
+        """Start afresh in another event loop: connections of the old one cannot be used here."""
         if self._busy and not is_over(self._loop):
-            raise UsageError("the client is in use in another event loop; give each event loop a client of its own")
-        # Connections of an event loop that has ended cannot be used nor even closed in another one.
+            raise UsageError(IN_USE_ELSEWHERE)
+        slots, self._loop = self._forget(), current_loop()
+        self._admission = Admission(self._max_connections, self._max_streams)
+        await _close_all(slots)
+
+    def _forget(self) -> list[_Slot]:
+        """Drop all connections and return those that are to be closed here."""
+        # What belongs to an event loop that still runs elsewhere may only be touched there.
+        slots = [*self._idle, *self._busy] if self._loop is current_loop() or is_over(self._loop) else []
         self._idle.clear()
         self._busy.clear()
         self._busy_calls = 0
-        self._admission = Admission(self._max_connections, self._max_streams)
-        self._loop = loop
+        return slots
 
     def _take(self, max_idle: float) -> _Slot | None:
         """Take the connection that was used last, if that was recently enough."""
-        if self._idle and anyio.current_time() - self._idle[-1].idle_since <= min(max_idle, self._max_idle):
+        if self._idle and now() - self._idle[-1].idle_since <= min(max_idle, self._max_idle):
             return self._idle.pop()
         return None
 
@@ -163,13 +174,12 @@ class ConnectionPool(httpx.AsyncBaseTransport):
                 self._leave(slot)
                 room = len(self._idle) + self._busy_calls < self._max_connections
                 if reusable and room and not self._is_closed:
-                    slot.idle_since = anyio.current_time()
+                    slot.idle_since = now()
                     self._idle.append(slot)
                 else:
                     stale.append(slot)
             stale += self._expired()
-            for old in stale:
-                await _close(old)
+            await _close_all(stale)
         finally:
             admission.release(lane)
 
@@ -184,7 +194,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
     def _expired(self) -> list[_Slot]:
         """Remove a few connections nobody has used for long: after a burst they go away little by little."""
         expired: list[_Slot] = []
-        oldest = anyio.current_time() - self._max_idle
+        oldest = now() - self._max_idle
         while self._idle and self._idle[0].idle_since < oldest and len(expired) < _CLOSE_PER_RELEASE:
             expired.append(self._idle.popleft())
         return expired
@@ -192,19 +202,23 @@ class ConnectionPool(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection. Requests that are under way fail."""
         self._is_closed = True
-        if self._loop is not current_loop():
-            self._idle.clear()
-            self._busy.clear()
-            return
-        slots = [*self._idle, *self._busy]
-        self._idle.clear()
-        for slot in slots:
-            await _close(slot)
+        await _close_all(self._forget())
+
+
+async def _close_all(slots: list[_Slot]) -> None:
+    """Close connections side by side. Cancelled meanwhile, it closes all of them nevertheless."""
+    if len(slots) == 1:
+        await _close(slots[0])
+    elif slots:
+        async with anyio.create_task_group() as group:
+            for slot in slots:
+                group.start_soon(_close, slot)
 
 
 async def _close(slot: _Slot) -> None:
     with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-        with suppress(*CONNECTION_FAILURES):  # it is gone either way
+        # It is gone either way; RuntimeError: and so is its event loop.
+        with suppress(*CONNECTION_FAILURES, RuntimeError):
             await slot.transport.aclose()
 
 
@@ -234,9 +248,11 @@ class _Body(httpx.AsyncByteStream):
             return
         reusable = False
         try:
-            # Shielded: a connection closed half way is of no use to anybody.
-            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            if self._is_whole:
                 await self._inner.aclose()
-                reusable = self._is_whole
+                reusable = True
+            else:  # shielded: a connection closed half way is of no use to anybody
+                with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                    await self._inner.aclose()
         finally:
             await self._pool.give_back(slot, self._lane, self._admission, reusable=reusable)

@@ -13,24 +13,23 @@ import anyio
 import httpx
 from attrs import frozen
 
-from asyncassist._transport.bodies import read_body
+from asyncassist._transport.bodies import BodyStream, read_body
 from asyncassist._transport.connections import Carrier
 from asyncassist._transport.failures import CONNECTION_FAILURES, connection_error, without_frames
 from asyncassist._transport.lanes import Lane
-from asyncassist._transport.loops import current_loop
+from asyncassist._transport.loops import IN_USE_ELSEWHERE, current_loop, is_over, now
 from asyncassist._transport.pacing import Pacing
 from asyncassist._transport.pool import EXTENSION, KEEP_IDLE, Exchange
 from asyncassist._wire.inflate import ACCEPT_ENCODING
 from asyncassist._wire.json import dumps
 from asyncassist._wire.requests import Kind, Request, merge, query_string
 from asyncassist._wire.responses import Response, error_for
-from asyncassist._wire.retry import RetryBudget, retry_pause
+from asyncassist._wire.retry import RetryBudget, may_resend_at_once, retry_pause
 from asyncassist.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     ClientClosedError,
-    ConnectionFacts,
     DecodeError,
     UsageError,
 )
@@ -102,15 +101,20 @@ class Sender:
         content = self._content(request, options)
         self._budget.deposit()
         total = options.timeout.total
-        deadline = anyio.current_time() + total if total is not None else float("inf")
-        attempt = 0
+        deadline = now() + total if total is not None else float("inf")
+        attempt = resent = 0
         while True:
             attempt += 1
             try:
-                return await self._attempt(request, content, options, deadline, attempt)
+                response = await self._attempt(request, content, options, deadline, attempt + resent, bool(resent))
+                self._budget.reward()
+                return response
             except (APIConnectionError, APIStatusError) as error:
+                if not resent and may_resend_at_once(error, request.kind):
+                    resent, attempt = 1, attempt - 1
+                    continue
                 pause = retry_pause(options.retry, attempt, error, request.kind, self.pacing.random())
-                if pause is None or anyio.current_time() + pause >= deadline or not self._budget.allows(error):
+                if pause is None or now() + pause >= deadline or not self._budget.allows(error):
                     raise
                 logger.debug("%s %s: %s; trying again in %.2f s", request.method, request.path, error, pause)
             await self._pause(pause, request)
@@ -132,7 +136,13 @@ class Sender:
         return _Guard(self._guards, anyio.CancelScope(deadline=deadline), request.kind)
 
     async def _attempt(
-        self, request: Request, content: bytes | None, options: CallOptions, deadline: float, attempt: int
+        self,
+        request: Request,
+        content: bytes | None,
+        options: CallOptions,
+        deadline: float,
+        attempt: int,
+        anew: bool,
     ) -> Response:
         started = time.perf_counter()
         limit = options.timeout.attempt
@@ -140,17 +150,20 @@ class Sender:
 
             def on_start() -> None:
                 if limit is not None:
-                    scope.deadline = min(deadline, anyio.current_time() + limit)
+                    scope.deadline = min(deadline, now() + limit)
 
             max_idle = KEEP_IDLE if request.kind.is_safe else _FRESH_IDLE
+            if anew:
+                max_idle = -1.0  # other idle connections are likely to be as dead
             exchange = Exchange(_LANES.get(request.kind, Lane.CALL), max_idle, on_start)
-            if self.carrier.pool is None:
-                exchange.start()
+            outgoing: httpx.Request | None = None
             secrets = await self._credentials.secrets(options.headers)
             outgoing = self._build(request, content, options, exchange, secrets)
-            response = await self._exchange(outgoing, request, attempt)
+            if self.carrier.pool is None:
+                exchange.start()
+            response = await self._exchange(outgoing, request, exchange, secrets, attempt)
         if scope.cancelled_caught:
-            raise self._gave_up(request, exchange, deadline, attempt)
+            raise self._gave_up(request, exchange, deadline, attempt, has_key=outgoing is not None)
         if logger.isEnabledFor(logging.DEBUG):
             _log(request, response, attempt, time.perf_counter() - started, secrets)
         if 200 <= response.status < 300:
@@ -159,39 +172,45 @@ class Sender:
             request, response, host=self._base.host, now=self.pacing.clock(), redact=secrets.redact, attempts=attempt
         )
 
-    async def _exchange(self, outgoing: httpx.Request, request: Request, attempt: int) -> Response:
+    async def _exchange(
+        self, outgoing: httpx.Request, request: Request, exchange: Exchange, secrets: Secrets, attempt: int
+    ) -> Response:
+        what = f"{request.method} {request.path}"
+        http = self.carrier.http
         incoming: httpx.Response | None = None
         try:
             if self.carrier.is_foreign:
-                incoming = await self.carrier.http.send(outgoing, stream=True, follow_redirects=False)
+                incoming = await http.send(outgoing, stream=True, follow_redirects=False)
             else:
-                incoming = await self.carrier.http.send(outgoing, stream=True, follow_redirects=False, auth=None)
+                incoming = await http.send(outgoing, stream=True, follow_redirects=False, auth=None)
             body = await read_body(incoming)
         except DecodeError as error:
+            without_frames(error)
             assert incoming is not None  # only reading its body raises this
             raise DecodeError(
-                f"{request.method} {request.path}: {error.message}",
+                f"{what}: {secrets.redact(error.message)}",
                 status=incoming.status_code,
-                request_id=incoming.headers.get("x-request-id"),
+                request_id=secrets.redact(incoming.headers.get("x-request-id", "")) or None,
                 method=request.method,
                 path=request.path,
             ) from None
         except CONNECTION_FAILURES as failure:
+            without_frames(failure)
             if self._is_closed and request.kind is not Kind.CANCEL:
-                raise ClientClosedError(f"{request.method} {request.path}: the client was closed meanwhile") from None
-            broken = connection_error(request, failure, target=self._base.text, attempts=attempt)
-            raise broken from without_frames(failure)
-        return Response(incoming.status_code, incoming.headers, body)
+                raise ClientClosedError(f"{what}: the client was closed meanwhile") from None
+            stale = incoming is None and exchange.is_reused
+            raise connection_error(request, failure, target=self._base.text, attempts=attempt, stale=stale) from failure
+        except RuntimeError as error:
+            if not http.is_closed:
+                raise
+            without_frames(error)
+            raise ClientClosedError(f"{what}: the http_client this client was given has been closed") from None
+        return Response(incoming.status_code, incoming.headers, body, secrets.redact)
 
     def _build(
         self, request: Request, content: bytes | None, options: CallOptions, exchange: Exchange, secrets: Secrets
     ) -> httpx.Request:
-        url = self._base.text + request.path
-        pairs = request.query
-        if options.query:
-            pairs = (*((name, str(value)) for name, value in options.query.items()), *pairs)
-        if pairs:
-            url += "?" + query_string(pairs)
+        url = self._url(request, options)  # first: what fails must not show the headers in its frames
         headers = [
             (b"Accept", b"application/json"),
             (b"Accept-Encoding", ACCEPT_ENCODING.encode()),
@@ -204,47 +223,67 @@ class Sender:
             secrets.authorize(headers)
         if names:
             headers = [pair for pair in headers if pair[0].lower().decode() not in names]
-            headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in options.headers.items()]
+            headers += [
+                (name.encode("ascii"), value.encode("ascii"))
+                for name, value in options.headers.items()
+                if content is not None or name.lower() != "content-type"
+            ]
         connect = options.timeout.connect
         extensions = {EXTENSION: exchange, "timeout": {"connect": connect, "read": None, "write": None, "pool": None}}
+        if self.carrier.is_foreign:
+            # Their client adds what it was set up to add: headers, cookies, parameters, auth.
+            http = self.carrier.http
+            params = url.params if http.params else None  # httpx would put its own in the place of those in the URL
+            return http.build_request(
+                request.method, url, params=params, headers=headers, content=content, extensions=extensions
+            )
+        outgoing = httpx.Request(request.method, url, headers=headers, content=content, extensions=extensions)
+        outgoing.stream = BodyStream(content)
+        return outgoing
+
+    def _url(self, request: Request, options: CallOptions) -> httpx.URL:
+        text = self._base.text + request.path
+        pairs = request.query
+        if options.query:
+            pairs = (*options.query.items(), *(pair for pair in pairs if pair[0] not in options.query))
+        if pairs:
+            text += "?" + query_string(pairs)
         try:
-            if self.carrier.is_foreign:
-                # Their client adds what it was set up to add: headers, cookies, parameters, auth.
-                return self.carrier.http.build_request(
-                    request.method, url, headers=headers, content=content, extensions=extensions
-                )
-            return httpx.Request(request.method, url, headers=headers, content=content, extensions=extensions)
+            return httpx.URL(text)
         except httpx.InvalidURL as error:
+            without_frames(error)
             raise UsageError(f"an id or a query parameter makes no URL: {error}") from None
 
-    def _gave_up(self, request: Request, exchange: Exchange, deadline: float, attempt: int) -> Exception:
+    def _gave_up(
+        self, request: Request, exchange: Exchange, deadline: float, attempt: int, *, has_key: bool
+    ) -> Exception:
         what = f"{request.method} {request.path}"
         if self._is_closed:
             return ClientClosedError(f"{what}: the client was closed before the answer came")
-        facts: ConnectionFacts = {"method": request.method, "path": request.path, "attempts": attempt}
+        method, path = request.method, request.path
+        if not has_key:
+            text = f"{what}: the function given as api_key returned no key within the total timeout"
+            return APITimeoutError(text, phase="total", method=method, path=path, sent=False, attempts=attempt)
         if not exchange.started:
-            return APITimeoutError(
-                f"{what}: no connection was free in the total timeout; raise max_connections or call less at once",
-                phase="queue",
-                method=request.method,
-                path=request.path,
-                sent=False,
-                attempts=attempt,
-            )
-        phase = "total" if anyio.current_time() >= deadline else "attempt"
-        return APITimeoutError(f"{what}: no complete answer within the {phase} timeout", phase=phase, **facts)
+            text = f"{what}: no connection was free in the total timeout; raise max_connections or call less at once"
+            return APITimeoutError(text, phase="queue", method=method, path=path, sent=False, attempts=attempt)
+        phase = "total" if now() >= deadline else "attempt"
+        text = f"{what}: no complete answer within the {phase} timeout"
+        return APITimeoutError(text, phase=phase, method=method, path=path, attempts=attempt)
 
     async def aclose(self) -> None:
         """End what is under way, bounded in time: cancels may finish, everything else fails. Then close connections."""
         self._is_closed = True
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-            self._guards.stop(lambda kind: kind is not Kind.CANCEL)
-            with anyio.move_on_after(_CANCEL_SECONDS):
+        try:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                self._guards.stop(lambda kind: kind is not Kind.CANCEL)
+                with anyio.move_on_after(_CANCEL_SECONDS):
+                    await self._guards.until_none()
+                self._guards.stop(lambda kind: True)
                 await self._guards.until_none()
-            self._guards.stop(lambda kind: True)
-            await self._guards.until_none()
-        self._is_shut = True
-        await self.carrier.aclose()
+        finally:
+            self._is_shut = True
+            await self.carrier.aclose()
 
 
 @frozen
@@ -269,6 +308,8 @@ class _Guards:
     def add(self, scope: anyio.CancelScope, kind: Kind) -> None:
         loop = current_loop()
         if loop is not self._loop:
+            if self._open and not is_over(self._loop):
+                raise UsageError(IN_USE_ELSEWHERE)
             self._open.clear()  # what was under way in an event loop that has ended will never end
             self._loop = loop
         self._open[scope] = kind
@@ -277,6 +318,7 @@ class _Guards:
         self._open.pop(scope, None)
         if self._emptied is not None and not self._open:
             self._emptied.set()
+            self._emptied = None
 
     def stop(self, chosen: Callable[[Kind], bool]) -> None:
         if self._loop is current_loop():
@@ -284,8 +326,9 @@ class _Guards:
                 scope.cancel()
 
     async def until_none(self) -> None:
-        if self._open and self._loop is current_loop():
-            self._emptied = anyio.Event()
+        # More than once: what is tried again is not under way for a moment.
+        while self._open and self._loop is current_loop():
+            self._emptied = self._emptied or anyio.Event()
             await self._emptied.wait()
 
 
@@ -311,7 +354,7 @@ class _Guard:
 
 
 def _log(request: Request, response: Response, attempt: int, seconds: float, secrets: Secrets) -> None:
-    shown = {name: response.headers[name] for name in _LOGGED if name in response.headers}
+    shown = {name: secrets.redact(response.headers[name]) for name in _LOGGED if name in response.headers}
     logger.debug(
         "%s %s -> %d, %d bytes, %.1f ms, attempt %d, %s",
         request.method,
@@ -320,5 +363,5 @@ def _log(request: Request, response: Response, attempt: int, seconds: float, sec
         len(response.body),
         seconds * 1000,
         attempt,
-        secrets.redact(str(shown)),
+        shown,
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from html import escape
 from typing import Any, Final, TypeAlias, final
 
 import httpx
 from attrs import evolve, field, frozen
 
-from asyncassist._wire.retry import RetryPolicy
-from asyncassist.errors import UsageError
+from asyncassist._transport.failures import without_frames
+from asyncassist._wire.requests import query_string
+from asyncassist._wire.retry import LONGEST_PAUSE, RetryPolicy
+from asyncassist.errors import UsageError, shown
 
 __all__ = [
     "NO_KEY",
@@ -49,10 +51,9 @@ ApiKey: TypeAlias = "str | Callable[[], str] | Callable[[], Awaitable[str]] | _N
 def _seconds(instance: object, attribute: Any, value: object) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{attribute.name} must be a number of seconds or None, got {type(value).__name__}")
-    if not (math.isfinite(value) and value > 0):
-        raise UsageError(f"{attribute.name} must be a finite number of seconds above 0, got {value}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_PAUSE:
+        limits = f"a number of seconds above 0, at most {LONGEST_PAUSE:g}, or None"
+        raise UsageError(f"{attribute.name} must be {limits}, got {shown(value)}")
 
 
 @frozen
@@ -92,11 +93,18 @@ class Secrets:
 
     def __init__(self, key: str, headers: Mapping[str, str]) -> None:
         self._key = key
-        values = [key, *(value for name, value in headers.items() if _SECRET_HEADER(name))]
-        self._values = [value for value in values if len(value) >= _SECRET_MIN]
+        self._values = [key] if len(key) >= _SECRET_MIN else []
+        for name, value in headers.items():
+            if _SECRET_HEADER(name):
+                # Without its scheme, such as Bearer, a server may quote it too.
+                self._values += [part for part in (value, value.partition(" ")[2]) if len(part) >= _SECRET_MIN]
+        self._values.sort(key=len, reverse=True)  # one may begin with another
 
     def __repr__(self) -> str:
         return "<Secrets>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("secrets are not pickled")
 
     def authorize(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Add the Authorization header."""
@@ -104,43 +112,64 @@ class Secrets:
             headers.append((b"Authorization", b"Bearer " + self._key.encode("ascii")))
 
     def redact(self, text: str) -> str:
-        """Take the secrets out of a text the server sent back."""
+        """Take the secrets out of a text the server sent back, inside JSON and HTML too."""
         for value in self._values:
-            if value in text:
-                text = text.replace(value, "[redacted]")
+            for form in _forms(value):
+                if form in text:
+                    text = text.replace(form, "[redacted]")
         return text
+
+
+_MARKUP = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&"})
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    """Return a value as it is, in HTML, and in JSON, where some servers escape slashes and others markup."""
+    in_json = value.replace("\\", "\\\\").replace('"', '\\"')
+    return value, escape(value), in_json, in_json.replace("/", "\\/"), in_json.translate(_MARKUP)
 
 
 @final
 class Credentials:
-    """Gives the API key of each request."""
+    """Gives the API key of each request.
 
-    __slots__ = ("_key", "_source")
+    Making one raises nothing, `check` does: the frame of an error must not have the key among its local variables.
+    """
+
+    __slots__ = ("_fault", "_key", "_source")
 
     def __init__(self, api_key: ApiKey | None) -> None:
         if api_key is None:
             api_key = from_environment("ASYNCASSIST_API_KEY", "OPENAI_API_KEY")
-            if api_key is None:
-                raise UsageError(
-                    "no API key: pass api_key=, set ASYNCASSIST_API_KEY or OPENAI_API_KEY, "
-                    "or pass api_key=NO_KEY for a server that wants none"
-                )
         self._source: Callable[[], object] | None = None
-        self._key = ""
-        if isinstance(api_key, str):
-            self._key = _checked_key(api_key)
+        self._key, self._fault = "", ""
+        if api_key is None:
+            self._fault = (
+                "no API key: pass api_key=, set ASYNCASSIST_API_KEY or OPENAI_API_KEY, "
+                "or pass api_key=NO_KEY for a server that wants none"
+            )
+        elif isinstance(api_key, str):
+            self._key, self._fault = _read_key(api_key)
         elif callable(api_key):
             self._source = api_key
         elif api_key is not NO_KEY:
-            raise UsageError(
-                f"api_key must be a str, a function that returns one, or NO_KEY, got {type(api_key).__name__}"
-            )
+            kind = type(api_key).__name__
+            self._fault = f"api_key must be a str, a function that returns one, or NO_KEY, got {kind}"
 
     def __repr__(self) -> str:
         return "<Credentials>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise TypeError("credentials are not pickled")
+
+    def check(self) -> None:
+        """Refuse what cannot be used.
+
+        Raises:
+            UsageError
+        """
+        if self._fault:
+            raise UsageError(self._fault)
 
     async def secrets(self, headers: Mapping[str, str]) -> Secrets:
         """Return the secrets of the request that is about to be sent, asking the caller's function for its key."""
@@ -149,22 +178,26 @@ class Credentials:
         value = self._source()
         if inspect.isawaitable(value):
             value = await value
-        return Secrets(_checked_key(value), headers)
+        key, fault = _read_key(value)
+        if fault:
+            del value
+            raise UsageError(fault)
+        return Secrets(key, headers)
 
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]+").fullmatch
 
 
-def _checked_key(value: object) -> str:
-    # The messages never quote the key.
+def _read_key(value: object) -> tuple[str, str]:
+    """Return a key and what is wrong with it, which never quotes the key; one of them is empty."""
     if not isinstance(value, str):
-        raise UsageError(f"the API key must be a str, got {type(value).__name__}")
+        return "", f"the API key must be a str, got {type(value).__name__}"
     key = value.strip()
     if not key:
-        raise UsageError("the API key is empty")
+        return "", "the API key is empty"
     if not _PRINTABLE(key):
-        raise UsageError("the API key has characters other than printable ASCII, which no header can carry")
-    return key
+        return "", "the API key has characters other than printable ASCII, which no header can carry"
+    return key, ""
 
 
 def from_environment(*names: str) -> str | None:
@@ -174,6 +207,9 @@ def from_environment(*names: str) -> str | None:
         if value:
             return value
     return None
+
+
+LAST_PORT = 65_535
 
 
 @final
@@ -190,16 +226,21 @@ class BaseUrl:
         text = str(base_url).strip()
         try:
             url = httpx.URL(text)
+            host = url.host.lower()
+            url.raw_host.decode("ascii").encode("idna")  # refuses what no name server can be asked for
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-            raise UsageError(f"base_url is not a URL: {error}") from None
-        if url.scheme not in ("http", "https") or not url.host:
+            without_frames(error)
+            raise UsageError(f"base_url is not a URL: {error}"[:200]) from None
+        if url.scheme not in ("http", "https") or not host or "%" in host:
             raise UsageError("base_url must start with http:// or https:// and name a host")
         if url.userinfo:
             raise UsageError("base_url must not hold a user name or password; pass api_key= or default_headers=")
         if url.query or url.fragment or "?" in text or "#" in text:
             raise UsageError("base_url must not have a query or fragment; pass default_query= for parameters")
+        if url.port is not None and not 0 < url.port <= LAST_PORT:
+            raise UsageError(f"base_url has a port from 1 to {LAST_PORT}, or none")
         self.scheme = url.scheme
-        self.host = url.host.lower()
+        self.host = host
         self.text = str(url).rstrip("/")
 
     def __repr__(self) -> str:
@@ -230,18 +271,29 @@ def checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     return checked
 
 
-def checked_query(query: Mapping[str, object] | None) -> dict[str, object]:
-    """Return query parameters every request of a client carries."""
+_LARGEST_NUMBER = 1e15
+
+
+def checked_query(query: Mapping[str, object] | None) -> dict[str, str]:
+    """Return query parameters that every request of a client carries, as they are sent."""
     if query is None:
         return {}
     if not isinstance(query, Mapping):
         raise UsageError(f"a query must be a mapping, got {type(query).__name__}")
+    checked: dict[str, str] = {}
     for name, value in query.items():
         if not isinstance(name, str) or not name:
-            raise UsageError(f"{name!r:.60} is not a query parameter name")
-        if not isinstance(value, str | int | float):
-            raise UsageError(f"query parameter {name!r:.60} must be a str or a number, got {type(value).__name__}")
-    return dict(query)
+            raise UsageError(f"{shown(name)} is not a query parameter name")
+        if isinstance(value, bool):
+            checked[name] = "true" if value else "false"
+        elif isinstance(value, str):
+            checked[name] = str.__str__(value)  # an enum's own str() would be its name
+        elif isinstance(value, int | float) and abs(value) <= _LARGEST_NUMBER:
+            checked[name] = repr(value)
+        else:
+            raise UsageError(f"query parameter {shown(name)} must be a str or a number, got {type(value).__name__}")
+    query_string(tuple(checked.items()))  # refuses what is not valid Unicode
+    return checked
 
 
 def checked_body(body: Mapping[str, object]) -> dict[str, object]:
@@ -265,7 +317,7 @@ class CallOptions:
     timeout: Timeout
     retry: RetryPolicy
     headers: Mapping[str, str] = field(factory=dict[str, str], repr=False)
-    query: Mapping[str, object] = field(factory=dict[str, object], repr=False)
+    query: Mapping[str, str] = field(factory=dict[str, str], repr=False)
     body: Mapping[str, object] | None = field(default=None, repr=False)
 
     def with_headers(self, headers: Mapping[str, str] | None) -> CallOptions:

@@ -111,6 +111,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     async def aclose(self) -> None:
         """Close at once: whoever closes has read what it wanted."""
         transport, self._transport = self._transport, None
+        self._is_over, self._received = True, b""
         if transport is not None:
             transport.abort()
             await asyncio.sleep(0)  # the socket is closed in the next step of the event loop

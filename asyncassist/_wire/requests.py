@@ -110,6 +110,8 @@ def _query_pairs(query: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
             continue
         if name == "limit":
             pairs.append((name, _page_size(value)))
+        elif name == "include" and isinstance(value, str):
+            raise TypeError("include must be a list of str, got a single str")
         elif isinstance(value, list | tuple):
             # `include[]=a&include[]=b`, the array form of this API.
             pairs.extend((f"{name}[]", _text(name, item)) for item in cast("Sequence[object]", value))

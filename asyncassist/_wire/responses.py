@@ -39,9 +39,11 @@ class Response:
     """A complete answer, as received."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """Names are found in any case."""
     body: bytes = field(repr=False)
+    redact: Callable[[str], str] = field(default=str, repr=False, eq=False)
+    """Removes the request's secrets from text that comes from the server."""
 
     @property
     def request_id(self) -> str | None:
@@ -65,16 +67,24 @@ def decode(request: Request, response: Response, type_: type[T]) -> T:
             raise DecodeError(f"the server answered {response.status} without a body, where {type_.__name__} is due")
         return structure(loads(response.body), type_)
     except DecodeError as error:
-        where = f" (field {error.field})" if error.field and error.field not in error.message else ""
-        kind = response.headers.get("content-type", "no content type")[:80]
-        raise type(error)(
-            f"{request.method} {request.path}: {error.message}{where}; the answer was {response.status}, {kind}",
-            field=error.field,
-            status=response.status,
-            request_id=response.request_id,
-            method=request.method,
-            path=request.path,
-        ) from error.__cause__
+        fault = type(error), response.redact(error.message), response.redact(error.field)
+    # Not raised above: what led to it has frames that hold the body.
+    raise _undecodable(request, response, *fault)
+
+
+def _undecodable(
+    request: Request, response: Response, class_: type[DecodeError], message: str, place: str
+) -> DecodeError:
+    where = f" (field {place})" if place and place not in message else ""
+    kind = response.redact(response.headers.get("content-type", "no content type"))[:80]
+    return class_(
+        f"{request.method} {request.path}: {message}{where}; the answer was {response.status}, {kind}",
+        field=place,
+        status=response.status,
+        request_id=response.redact(response.request_id) if response.request_id else None,
+        method=request.method,
+        path=request.path,
+    )
 
 
 # The host itself and its regional names, such as eu.api.openai.com.

@@ -32,6 +32,7 @@ __all__ = [
     "RetryPolicy",
     "header_number",
     "is_retriable",
+    "may_resend_at_once",
     "parse_retry_after",
     "retry_pause",
 ]
@@ -95,6 +96,15 @@ def is_retriable(error: APIConnectionError | APIStatusError, kind: Kind) -> bool
     return error.status in _PASSING or (error.status >= 500 and error.status not in _FINAL_SERVER_ERRORS)
 
 
+def may_resend_at_once(error: APIConnectionError | APIStatusError, kind: Kind) -> bool:
+    """Tell whether a request may go out again at once, on a new connection, as if this attempt had not been.
+
+    A server that closes an idle connection just when it is used again is no reason to wait (RFC 9112, 9.3.1). A caller
+    does this once for a call.
+    """
+    return isinstance(error, APIConnectionError) and error.stale and kind.is_safe
+
+
 def retry_pause(
     policy: RetryPolicy, attempt: int, error: APIConnectionError | APIStatusError, kind: Kind, random: float
 ) -> float | None:
@@ -155,12 +165,14 @@ def header_number(text: str | None) -> float | None:
 class RetryBudget:
     """Limits the share of retries a client adds to a server's load.
 
-    A token bucket: every call puts in a tenth of a token, every retry that the server did not ask for takes a whole
-    one. Over 100 calls a dead server sees at most 1.6 requests a call; once it answers again, retries return.
+    A token bucket: every call puts in a tenth of a token and every good answer half a one; every retry that the server
+    did not ask for takes a whole one. Over 100 calls a dead server sees at most 1.6 requests a call; one that fails now
+    and then is asked again each time.
     """
 
     CAPACITY = 50.0
     PER_CALL = 0.1
+    PER_ANSWER = 0.5
 
     def __init__(self) -> None:
         self._tokens = self.CAPACITY
@@ -168,6 +180,10 @@ class RetryBudget:
     def deposit(self) -> None:
         """Note that a call is made."""
         self._tokens = min(self.CAPACITY, self._tokens + self.PER_CALL)
+
+    def reward(self) -> None:
+        """Note that a call was answered well."""
+        self._tokens = min(self.CAPACITY, self._tokens + self.PER_ANSWER)
 
     def allows(self, error: APIConnectionError | APIStatusError) -> bool:
         """Take the price of one retry; False where the budget is used up."""

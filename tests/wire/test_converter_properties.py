@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models.strategies import TYPES, json_values, model_json, places, same_json, scalars, steady
 
 from asyncassist._wire.converter import structure, unstructure
 from asyncassist._wire.json import dumps, loads
 from asyncassist.errors import DecodeError, UsageError
-
-from models.strategies import TYPES, json_values, model_json, places, same_json, scalars, steady
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=str)

@@ -240,3 +240,9 @@ def test_kinds() -> None:
     """Doing reads, polls, deletes and cancels twice is doing them once; runs wait for cancels and tool outputs."""
     assert {kind for kind in Kind if kind.is_safe} == {Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL}
     assert {kind for kind in Kind if kind.is_urgent} == {Kind.CANCEL, Kind.SUBMIT}
+
+
+def test_a_bare_str_is_no_include_list() -> None:
+    """A single str for `include` is a wrong call: each of its characters would be a value."""
+    with pytest.raises(TypeError, match="include must be a list"):
+        request_for("GET /threads", query={"include": "step_details"})
