@@ -79,7 +79,7 @@ STATUS_FACTS = {
     "attempts": 2,
 }
 RUN_IDS = {"thread_id": "thread_1", "run_id": "run_1"}
-CONNECTION_FACTS = {"method": "GET", "path": "/threads", "sent": False, "attempts": 3}
+CONNECTION_FACTS = {"method": "GET", "path": "/threads", "sent": False, "stale": False, "attempts": 3}
 DECODE_FACTS = {"field": "data[0].id", "status": 200, "request_id": "req_1", "method": "GET", "path": "/assistants"}
 STREAM_FACTS = {"code": "c", "param": "p", "type": "t", "event": "error", "field": "delta.content"}
 
@@ -168,7 +168,8 @@ def test_facts_that_were_not_given() -> None:
         "headers": {},
         "attempts": 1,
     }
-    assert vars(APIConnectionError("m")) == {"message": "m", "method": None, "path": None, "sent": True, "attempts": 1}
+    facts = {"method": None, "path": None, "sent": True, "stale": False, "attempts": 1}
+    assert vars(APIConnectionError("m")) == {"message": "m", **facts}
     assert vars(DecodeError("m")) == {"message": "m", **dict.fromkeys(DECODE_FACTS, None), "field": ""}
     assert vars(ActiveRunError("m", status=400))["run_id"] is None
     assert vars(StreamError("m")) == {"message": "m", **dict.fromkeys(STREAM_FACTS, None), "field": ""}

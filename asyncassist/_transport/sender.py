@@ -184,16 +184,16 @@ class Sender:
             else:
                 incoming = await http.send(outgoing, stream=True, follow_redirects=False, auth=None)
             body = await read_body(incoming)
+            return Response(incoming.status_code, incoming.headers, body, secrets.redact)
         except DecodeError as error:
-            without_frames(error)
             assert incoming is not None  # only reading its body raises this
-            raise DecodeError(
+            fault = DecodeError(
                 f"{what}: {secrets.redact(error.message)}",
                 status=incoming.status_code,
                 request_id=secrets.redact(incoming.headers.get("x-request-id", "")) or None,
                 method=request.method,
                 path=request.path,
-            ) from None
+            )
         except CONNECTION_FAILURES as failure:
             without_frames(failure)
             if self._is_closed and request.kind is not Kind.CANCEL:
@@ -205,7 +205,7 @@ class Sender:
                 raise
             without_frames(error)
             raise ClientClosedError(f"{what}: the http_client this client was given has been closed") from None
-        return Response(incoming.status_code, incoming.headers, body, secrets.redact)
+        raise fault  # here, without the error it was made of: that may quote what the server sent
 
     def _build(
         self, request: Request, content: bytes | None, options: CallOptions, exchange: Exchange, secrets: Secrets

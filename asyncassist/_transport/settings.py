@@ -244,7 +244,7 @@ class BaseUrl:
         self.text = str(url).rstrip("/")
 
     def __repr__(self) -> str:
-        return f"<BaseUrl {self.text}>"
+        return f"<BaseUrl {getattr(self, 'text', 'without a value')}>"
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch

@@ -9,13 +9,14 @@ from email.utils import formatdate
 import anyio
 import httpx
 import pytest
-from transport.helpers import connect, paced, pool_of
+from transport.helpers import connect, paced, pool_of, until
 from transport.loopback import RUN, Loopback, answer, drop, hold
 
 from asyncassist import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    AsyncAssistError,
     ConflictError,
     InternalServerError,
     RateLimitError,
@@ -68,9 +69,9 @@ async def test_what_is_sent_again(operation: str, failure: str) -> None:
         if is_resent:
             await OPERATIONS[operation](client)
         else:
-            with pytest.raises((APIConnectionError, APIStatusError)) as caught:
+            with pytest.raises(AsyncAssistError) as caught:
                 await OPERATIONS[operation](client)
-            assert 1 == caught.value.attempts
+            assert 1 == vars(caught.value)["attempts"]
     assert 1 + is_resent == len(server.requests)
     assert ([0.5] if is_resent else []) == server.naps
     assert 1 == len({(request.method, request.url, request.content) for request in server.requests})
@@ -183,10 +184,10 @@ async def test_a_pause_beyond_the_total_timeout(failure: Reply | Exception) -> N
     """A call whose pause would outlast its total timeout raises at once instead of waiting for nothing."""
     server = Server(failure)
     async with server.client(timeout=Timeout(total=4.0), retry=RetryPolicy(base_pause=5.0)) as client:
-        with pytest.raises((RateLimitError, APIConnectionError)) as caught:
+        with pytest.raises(AsyncAssistError) as caught:
             await client.get_thread("t")
     assert not isinstance(caught.value, APITimeoutError)
-    assert 1 == caught.value.attempts
+    assert 1 == vars(caught.value)["attempts"]
     assert [] == server.naps
 
 
@@ -343,8 +344,7 @@ async def test_other_idle_connections_are_not_tried(server: Loopback) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(client.get_run, "thread_1", "run_1")
             group.start_soon(client.get_run, "thread_1", "run_1")
-            while len(server.requests) < 2:
-                await anyio.sleep(0.001)
+            await until(lambda: len(server.requests) == 2)
             server.release()
         assert 2 == pool_of(client).idle
         server.script.append(drop())

@@ -10,7 +10,7 @@ import json
 import logging
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from html import escape
 from typing import Any, Final
 
@@ -203,11 +203,12 @@ async def test_requests_that_cannot_be_made() -> None:
     """What fails before anything is sent."""
     server = Server()
     async with client_of(server) as client:
-        for call in (
+        calls: list[Callable[[], Awaitable[object]]] = [
             lambda: client.get_thread("a" * 100_000),
             lambda: client.get_thread(".."),
             lambda: client.create_assistant(model="m", metadata={"a": float("nan")}),  # type: ignore[dict-item]
-        ):
+        ]
+        for call in calls:
             with pytest.raises(UsageError) as caught:
                 await call()
             assert MARK not in exposed(caught.value)
@@ -217,7 +218,8 @@ async def test_requests_that_cannot_be_made() -> None:
 def test_construction(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that cannot be used is not shown by the error that says so, wherever it comes from."""
     monkeypatch.setenv("OPENAI_API_KEY", f"{MARK} with space")
-    for make in (lambda: AsyncClient(), lambda: AsyncClient(api_key=f"{MARK}\n{MARK}")):
+    makers: list[Callable[[], object]] = [AsyncClient, lambda: AsyncClient(api_key=f"{MARK}\n{MARK}")]
+    for make in makers:
         with pytest.raises(UsageError) as caught:
             make()
         assert MARK not in exposed(caught.value)

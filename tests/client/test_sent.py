@@ -20,7 +20,7 @@ from .helpers import KEY, OPERATIONS, Server, reply
 pytestmark = pytest.mark.anyio
 
 STEP = "/v1/threads/thread_1/runs/run_1"
-SENT = {
+SENT: dict[str, tuple[str, str, Any]] = {
     "create_assistant": ("POST", "/v1/assistants", {"model": "m"}),
     "get_assistant": ("GET", "/v1/assistants/asst_1", None),
     "modify_assistant": ("POST", "/v1/assistants/asst_1", {"name": "n"}),
@@ -158,9 +158,7 @@ async def test_absent_none_and_unset() -> None:
     """What is absent or UNSET is not sent; None is sent as null, and empty values as they are."""
     server = Server()
     async with server.client() as client:
-        await client.modify_assistant(
-            "asst_1", name=None, description="", tools=[], metadata={}, temperature=0, instructions=UNSET
-        )
+        await client.modify_assistant("asst_1", name=None, description="", tools=[], metadata={}, temperature=0)
         assert {"name": None, "description": "", "tools": [], "metadata": {}, "temperature": 0} == server.body
         server.requests.clear()
         await client.create_message("t", role="user", content="hi", metadata=None, attachments=UNSET)

@@ -357,7 +357,7 @@ async def test_organization_and_project() -> None:
 
 @pytest.mark.parametrize("given", [{}, {"organization": "org_1", "project": "proj_1"}])
 async def test_organization_and_project_from_the_environment(
-    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OPENAI_ORG_ID and OPENAI_PROJECT_ID count where nothing is given."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org_env")

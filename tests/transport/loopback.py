@@ -157,6 +157,8 @@ class Loopback:
         self.most_open = 0
         self.slam = 0
         """So many of the next connections are closed as soon as they are accepted."""
+        self.early: Behaviour | None = None
+        """Answers each request when its first byte has come; the connection is closed then."""
         self.hears_no_tls = False
         """A TLS handshake on plain http is left hanging instead of being refused."""
         self.peer_certificates: list[Any] = []
@@ -246,6 +248,9 @@ class Loopback:
             behaviour = self.script.popleft() if self.script else self.default
             if behaviour is drop_unread:
                 connection.reset()
+                return
+            if self.early is not None:
+                await self.early(connection)
                 return
             connection.request = await _read_request(connection, first)
             self.requests.append(connection.request)

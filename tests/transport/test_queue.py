@@ -78,6 +78,9 @@ class House:
     async def leave(self, *guests: Guest) -> None:
         for guest in guests:
             guest.leave()
+        with anyio.fail_after(10):
+            while any(guest.state != "gone" for guest in guests):
+                await settle(1)
         await settle(5)
 
     def inside(self, lane: Lane) -> list[int]:
