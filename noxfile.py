@@ -89,7 +89,7 @@ def typing_(session: nox.Session) -> None:
     session.install("-e", ".[server,aiohttp]", *others)
     session.run("mypy")
     session.run("pyright")
-    session.run("mypy", "--strict", "--warn-unused-ignores", "tests/static/calls.py")
+    session.run("mypy", "--strict", "--warn-unused-ignores", "tests/static/calls.py", "tests/static/events.py")
     session.run("pyright", "-p", "tests/static")
 
 

@@ -124,6 +124,18 @@ from asyncassist.models.tools import (
 )
 
 if TYPE_CHECKING:
+    from asyncassist.models.events import (
+        DoneEvent,
+        ErrorEvent,
+        MessageDeltaEvent,
+        MessageEvent,
+        RunEvent,
+        RunStepDeltaEvent,
+        RunStepEvent,
+        StreamEvent,
+        ThreadEvent,
+        UnknownEvent,
+    )
     from asyncassist.models.message_deltas import (
         AnnotationDelta,
         FileCitationDelta,
@@ -183,6 +195,8 @@ __all__ = [
     "CodeOutputDelta",
     "CreateRunParams",
     "CreateThreadAndRunParams",
+    "DoneEvent",
+    "ErrorEvent",
     "ErrorObject",
     "ErrorResponse",
     "FileCitationDelta",
@@ -217,7 +231,9 @@ __all__ = [
     "MessageDeltaContentTextAnnotationsFileCitation",
     "MessageDeltaContentTextAnnotationsFilePath",
     "MessageDeltaDelta",
+    "MessageDeltaEvent",
     "MessageDeltaText",
+    "MessageEvent",
     "MessageIncompleteDetails",
     "MessageIncompleteReason",
     "MessageParam",
@@ -240,6 +256,7 @@ __all__ = [
     "Run",
     "RunCompletionUsage",
     "RunErrorCode",
+    "RunEvent",
     "RunInclude",
     "RunIncompleteDetails",
     "RunIncompleteReason",
@@ -253,6 +270,7 @@ __all__ = [
     "RunStepDelta",
     "RunStepDeltaCodeInterpreter",
     "RunStepDeltaDelta",
+    "RunStepDeltaEvent",
     "RunStepDeltaFunction",
     "RunStepDeltaMessageCreation",
     "RunStepDeltaStepDetails",
@@ -274,6 +292,7 @@ __all__ = [
     "RunStepDetailsToolCallsFileSearchResult",
     "RunStepDetailsToolCallsFileSearchResultContent",
     "RunStepDetailsToolCallsFunction",
+    "RunStepEvent",
     "RunStepFileSearch",
     "RunStepFunction",
     "RunStepMessageCreation",
@@ -281,8 +300,10 @@ __all__ = [
     "RunStepType",
     "RunToolCall",
     "RunToolCallFunction",
+    "StreamEvent",
     "Thread",
     "ThreadDeleted",
+    "ThreadEvent",
     "ThreadParams",
     "ToolCall",
     "ToolCallDelta",
@@ -302,6 +323,7 @@ __all__ = [
     "UnknownAnnotationDelta",
     "UnknownCodeOutput",
     "UnknownCodeOutputDelta",
+    "UnknownEvent",
     "UnknownMessageContent",
     "UnknownMessageContentDelta",
     "UnknownResponseFormat",
@@ -315,7 +337,11 @@ __all__ = [
 
 # Only streams need these, and they are a third of all classes: they load on first use. Type checkers do not see
 # __getattr__, or they would take any name for one of this module's.
-_STREAM_MODULES = ("asyncassist.models.message_deltas", "asyncassist.models.run_step_deltas")
+_STREAM_MODULES = (
+    "asyncassist.models.message_deltas",
+    "asyncassist.models.run_step_deltas",
+    "asyncassist.models.events",
+)
 
 if not TYPE_CHECKING:  # pragma: no branch
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from asyncassist import models
+
 from . import table
 from .checks import decoding_problems, model_problems, operation_problems, raw_problems
+from .events import event_problems
 from .sent import raw_answer_problems, sent_problems, unknown_parameter_problems
 from .table import Facts
 
@@ -37,6 +40,13 @@ def test_models() -> None:
 def test_decoding() -> None:
     """Every schema's values, with all fields, with the least and with all nulls, come out of their model unchanged."""
     problems = decoding_problems(table.load())
+
+    assert not problems, "\n".join(problems)
+
+
+def test_events() -> None:
+    """Every event of a stream has its class, with the name and the data it has in the API, and no other has one."""
+    problems = list(event_problems(table.load()))
 
     assert not problems, "\n".join(problems)
 
@@ -292,6 +302,53 @@ def test_decoding_can_fail(alter: Alteration, complaint: str) -> None:
     alter(facts)
 
     assert complaint in decoding_problems(facts)
+
+
+@pytest.mark.parametrize(
+    ("alter", "complaint"),
+    [
+        (append("events", "thread.run.paused"), "thread.run.paused has no class"),
+        (
+            put("schemas/RunStreamEvent:thread.run.queued/fields/event", const="thread.run.paused"),
+            "thread.run.queued is no event of the API",
+        ),
+        (take("schemas/AssistantStreamEvent/union", 0), "done is no event of the API"),
+        (
+            put("schemas/RunStreamEvent:thread.run.queued/fields", at={"type": "integer"}),
+            "thread.run.queued: at is missing",
+        ),
+        (
+            put("schemas/RunStreamEvent:thread.run.queued/fields", data={"ref": "RunStepObject"}),
+            "thread.run.queued: data is a Run, not a RunStep",
+        ),
+        (put("schemas/DoneEvent/fields/data", const="[END]"), "done: data is ['[DONE]'], not [END]"),
+        (put("schemas/DoneEvent/fields/data", const="[END]"), "done: with the least: [END] became [DONE]"),
+        (
+            put("schemas/ErrorEvent/fields", data={"ref": "ThreadObject"}),
+            "error: with nulls: the server reported an error in the stream: it does not say which",
+        ),
+        (
+            put("schemas/MessageDeltaObject/fields", id={"type": "integer"}),
+            "thread.message.delta: with everything: "
+            "the data of a thread.message.delta event cannot be read: id: expected a string, got a number",
+        ),
+    ],
+)
+def test_events_can_fail(alter: Alteration, complaint: str) -> None:
+    """The comparison of the events notices a difference."""
+    facts = table.load()
+    alter(facts)
+
+    assert complaint in list(event_problems(facts))
+
+
+def test_what_a_stream_gives_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of the events notices a class that is missing from the union, and one too many."""
+    monkeypatch.setattr(models, "StreamEvent", models.RunEvent | models.Run, raising=False)
+    problems = list(event_problems(table.load()))
+
+    assert "Run is among what a stream gives" in problems
+    assert "DoneEvent is not among what a stream gives" in problems
 
 
 @pytest.mark.anyio
