@@ -78,6 +78,8 @@ def test_fastapi_answers_questions() -> None:
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://app") as browser:
                 thread_id = (await browser.post("/threads")).json()["thread_id"]
+                missing = await browser.post("/threads/thread_none/ask", params={"question": "Hello"})
+                assert missing.status_code == 404
                 answer = await browser.post(f"/threads/{thread_id}/ask", params={"question": "Hello"})
                 return str(answer.raise_for_status().json()["answer"])
 
