@@ -46,8 +46,11 @@ class Operations:
 
     @staticmethod
     def _params(operation: str, params_type: type, params: Mapping[str, object], **own: object) -> dict[str, object]:
-        """Return the parameters to send, refusing names the operation does not have."""
+        """Return the parameters to send, refusing names the operation does not have and ids that are none."""
         check_parameters(operation, params_type, params)
+        for name, value in own.items():
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a str, got {type(value).__name__}")
         return {**own, **params}
 
 

@@ -166,7 +166,8 @@ def check_parameters(operation: str, params_type: type, params: Mapping[str, obj
     known = _names(params_type)
     for name in params:
         if name not in known:
-            raise TypeError(f"{operation}() got an unexpected keyword argument {name!r}")
+            hint = "; this version has no streaming yet" if name == "stream" else ""
+            raise TypeError(f"{operation}() got an unexpected keyword argument {name!r}{hint}")
 
 
 def merge(body: object, extra: Mapping[str, object] | None) -> object:

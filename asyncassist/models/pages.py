@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, Literal, TypeVar
 
 from attrs import frozen
@@ -25,3 +26,7 @@ class Page(Model, Generic[_Item]):
     """The cursor for ``after``; None on an empty page."""
     has_more: bool | None = None
     """Whether there is more beyond this page; None when the server did not say."""
+
+    def __iter__(self) -> Iterator[_Item]:
+        """Iterate over the objects of this page alone; ``async for`` over the listing gives those of all pages."""
+        return iter(self.data)

@@ -216,7 +216,10 @@ class Run(Model):
             return self
         error = _BAD_ENDINGS.get(self.status)
         if error is None:
-            raise UsageError(f"run {self.id} has not ended: its status is {self.status!r}; wait for it first")
+            hint = "wait for it first"
+            if self.status == "requires_action":
+                hint = "answer its required_tool_calls with submit_tool_outputs_to_run, then wait again, or cancel it"
+            raise UsageError(f"run {self.id} has not ended: its status is {self.status!r}; {hint}")
         message = f"run {self.id} ended {self.status}"
         reasons: list[str | None] = []
         if self.last_error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from asyncassist._transport.pacing import Pacing
+    from asyncassist._wire.requests import Request
 
 __all__ = ["OnCancel", "OnStatus", "RunWaiting"]
 
@@ -32,6 +33,8 @@ OnStatus = Callable[[Run], object]
 OnCancel = Literal["cancel", "leave"]
 
 _CANCEL_SECONDS = 5.0
+_CREATE_SECONDS = 5.0
+"""How long a creation may go on after its wait was cancelled."""
 _PENDING_STATUSES = frozenset({"queued", "in_progress", "cancelling"})
 _ENDS_OF_WAITING = TERMINAL_RUN_STATUSES | {"requires_action"}
 
@@ -74,8 +77,9 @@ class RunWaiting(RunOperations, MessageOperations):
             NotFoundError: there is no such run.
             APIConnectionError, APIStatusError: too many polls in a row have failed, or one cannot be repeated.
         """
-        wait = _Wait(self._send, self._pacing, thread_id, run_id, poll, on_status, on_cancel)
-        return await wait.until_end(timeout, started=None)
+        wait = _Wait(self._send, self._pacing, timeout, poll, on_status, on_cancel)
+        wait.look_at(thread_id, run_id)
+        return await wait.until_end()
 
     async def run_and_wait(
         self,
@@ -90,15 +94,19 @@ class RunWaiting(RunOperations, MessageOperations):
     ) -> Run:
         """Start a run and wait until it has ended or ``requires_action``: `create_run` and `wait_for_run`.
 
+        Args:
+            timeout: seconds the creation and the wait may take together; None waits as long as the server keeps the
+                run alive.
+            poll, on_status, on_cancel: as in `wait_for_run`. A creation that is under way when this is cancelled or
+                times out is given a few seconds to finish, so that the run it makes can be cancelled too.
+            params: as in `create_run`.
+
         Raises:
             ActiveRunError: another run is active on the thread.
             WaitTimeoutError: with the run as last seen.
         """
-        _check_waiting(timeout, poll, on_cancel)
-        run = await self.create_run(thread_id, assistant_id=assistant_id, **params)
-        return await _Wait(self._send, self._pacing, run.thread_id, run.id, poll, on_status, on_cancel).until_end(
-            timeout, started=run
-        )
+        wait = _Wait(self._send, self._pacing, timeout, poll, on_status, on_cancel)
+        return await wait.until_end(lambda: self.create_run(thread_id, assistant_id=assistant_id, **params))
 
     async def create_thread_run_and_wait(
         self,
@@ -114,14 +122,18 @@ class RunWaiting(RunOperations, MessageOperations):
 
         The thread's id is the run's ``thread_id``.
 
+        Args:
+            timeout: seconds the creation and the wait may take together; None waits as long as the server keeps the
+                run alive.
+            poll, on_status, on_cancel: as in `wait_for_run`. A creation that is under way when this is cancelled or
+                times out is given a few seconds to finish, so that the run it makes can be cancelled too.
+            params: as in `create_thread_and_run`.
+
         Raises:
             WaitTimeoutError: with the run as last seen.
         """
-        _check_waiting(timeout, poll, on_cancel)
-        run = await self.create_thread_and_run(assistant_id=assistant_id, **params)
-        return await _Wait(self._send, self._pacing, run.thread_id, run.id, poll, on_status, on_cancel).until_end(
-            timeout, started=run
-        )
+        wait = _Wait(self._send, self._pacing, timeout, poll, on_status, on_cancel)
+        return await wait.until_end(lambda: self.create_thread_and_run(assistant_id=assistant_id, **params))
 
     async def run_text(self, run: Run) -> str:
         """Return the text a run has produced: its messages in order, parted by an empty line."""
@@ -151,33 +163,41 @@ class _Wait:
         self,
         send: Caller,
         pacing: Pacing,
-        thread_id: str,
-        run_id: str,
+        timeout: float | None,
         poll: PollPolicy,
         on_status: OnStatus | None,
         on_cancel: OnCancel,
     ) -> None:
+        _check_waiting(timeout, poll, on_cancel)
         self._send = send
         self._pacing = pacing
-        self._ids = (thread_id, run_id)
-        self._request = request_for("GET /threads/{thread_id}/runs/{run_id}", thread_id, run_id, kind=Kind.POLL)
+        self._timeout = timeout
         self._poll = poll
         self._on_status = on_status
         self._on_cancel: OnCancel = on_cancel
+        self._look_request: Request | None = None
+        self._cancel_request: Request | None = None
         self._run: Run | None = None
         self._reported: str | None = None
         self._unknown_since: float | None = None
         self._has_warned = False
 
-    async def until_end(self, timeout: float | None, *, started: Run | None) -> Run:
-        _check_waiting(timeout, self._poll, self._on_cancel)
+    def look_at(self, thread_id: str, run_id: str) -> None:
+        """Name the run."""
+        route = "/threads/{thread_id}/runs/{run_id}"
+        self._look_request = request_for(f"GET {route}", thread_id, run_id, kind=Kind.POLL)
+        self._cancel_request = request_for(f"POST {route}/cancel", thread_id, run_id, kind=Kind.CANCEL)
+
+    async def until_end(self, create: Callable[[], Awaitable[Run]] | None = None) -> Run:
+        """Create the run, where there is one to create, and wait for its end."""
         is_abandoned = True
         try:
-            with anyio.move_on_after(timeout):
+            with anyio.move_on_after(self._timeout):
+                started = None if create is None else await self._start(create)
                 run = await self._watch(started)
                 is_abandoned = False
                 return run
-            raise self._timeout(f"in the {timeout} s allowed")
+            raise self._timed_out(f"in the {self._timeout} s allowed")
         except AsyncAssistError as error:
             # The server refused or did not answer: nothing says that the run should end.
             is_abandoned = isinstance(error, WaitTimeoutError)
@@ -185,6 +205,34 @@ class _Wait:
         finally:
             if is_abandoned and self._on_cancel == "cancel":
                 await self._cancel()
+
+    async def _start(self, create: Callable[[], Awaitable[Run]]) -> Run:
+        """Create the run. Cancelled meanwhile, its creation may still finish, or nobody would know the run's id."""
+        scope = anyio.CancelScope(shield=True)
+        is_done = anyio.Event()
+        failure: Exception | None = None
+
+        async def finish() -> None:
+            nonlocal failure
+            with scope:
+                try:
+                    self._run = run = await create()
+                    self.look_at(run.thread_id, run.id)
+                except Exception as error:  # raised below, outside of the task group
+                    failure = error
+            is_done.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(finish)
+            try:
+                await is_done.wait()
+            except BaseException:
+                scope.deadline = anyio.current_time() + _CREATE_SECONDS
+                raise
+        if failure is not None:
+            raise failure
+        assert self._run is not None  # the scope has no deadline before the wait is cancelled
+        return self._run
 
     async def _watch(self, started: Run | None) -> Run:
         random = self._pacing.random
@@ -201,7 +249,7 @@ class _Wait:
                 failures += 1
                 if failures > self._poll.max_failures or not is_retriable(error, Kind.POLL):
                     raise
-                logger.debug("a poll of run %s failed: %s", self._ids[1], error)
+                logger.debug("a poll failed: %s", error)
                 asked = error.retry_after if isinstance(error, APIStatusError) else None
             else:
                 failures = 0
@@ -216,8 +264,10 @@ class _Wait:
         await self._pacing.sleep(seconds)
 
     async def _look(self) -> tuple[Run, float | None]:
-        response = await self._send(self._request)
-        return decode(self._request, response, Run), poll_after(response.headers)
+        request = self._look_request
+        assert request is not None  # named or created before
+        response = await self._send(request)
+        return decode(request, response, Run), poll_after(response.headers)
 
     async def _is_end(self, run: Run) -> bool:
         self._run = run
@@ -239,21 +289,21 @@ class _Wait:
         if self._unknown_since is None:
             self._unknown_since = now
         elif now - self._unknown_since > self._poll.max_unknown:
-            raise self._timeout(f"and has had the unknown status {run.status!r} for {self._poll.max_unknown} s")
+            raise self._timed_out(f"and has had the unknown status {run.status!r} for {self._poll.max_unknown} s")
         return False
 
-    def _timeout(self, how: str) -> WaitTimeoutError:
+    def _timed_out(self, how: str) -> WaitTimeoutError:
+        name = "a run" if self._look_request is None else self._look_request.path.rpartition("/")[2]
         last = "it was never seen" if self._run is None else f"its last status is {self._run.status!r}"
         fate = "it is being cancelled" if self._on_cancel == "cancel" else "it was left running"
-        return WaitTimeoutError(f"run {self._ids[1]} did not end {how}; {last}; {fate}", run=self._run)
+        return WaitTimeoutError(f"{name} did not end {how}; {last}; {fate}", run=self._run)
 
     async def _cancel(self) -> None:
         """Cancel the run on the server, whatever happens here, in bounded time."""
-        if self._run is not None and self._run.status in TERMINAL_RUN_STATUSES:
+        if self._cancel_request is None or (self._run is not None and self._run.status in TERMINAL_RUN_STATUSES):
             return
-        request = request_for("POST /threads/{thread_id}/runs/{run_id}/cancel", *self._ids, kind=Kind.CANCEL)
         with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
             try:
-                await self._send(request)
+                await self._send(self._cancel_request)
             except AsyncAssistError as error:
-                logger.debug("run %s could not be cancelled: %s", self._ids[1], error)  # it may have ended meanwhile
+                logger.debug("a run could not be cancelled: %s", error)  # it may have ended meanwhile

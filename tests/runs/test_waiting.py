@@ -386,3 +386,81 @@ async def test_the_text_of_a_run_is_that_of_its_messages() -> None:
     async with server.client() as client:
         run = await client.get_run("thread_1", "run_1")
         assert await client.run_text(run) == "First.\n\nSecond."
+
+
+class SlowToCreate:
+    """Answers the creation of a run only when it is let, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.is_asked = anyio.Event()
+        self.may_answer = anyio.Event()
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        if request.url.path == "/threads/thread_1/runs":
+            self.is_asked.set()
+            await self.may_answer.wait()
+        return httpx.Response(200, json={"id": "run_1", "thread_id": "thread_1", "status": "queued"})
+
+    def client(self) -> AsyncClient:
+        return AsyncClient(api_key="key", base_url="http://test", transport=httpx.MockTransport(self.answer))
+
+
+@pytest.mark.parametrize(("on_cancel", "cancels"), [("cancel", 1), ("leave", 0)])
+async def test_a_run_that_is_being_created_is_cancelled_too(on_cancel: Any, cancels: int) -> None:
+    """A wait cancelled during the creation lets it finish, since only then the run can be named and cancelled."""
+    server = SlowToCreate()
+    async with server.client() as client, anyio.create_task_group() as group:
+        scope = anyio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await client.run_and_wait("thread_1", assistant_id="asst_1", on_cancel=on_cancel)
+
+        group.start_soon(wait)
+        await server.is_asked.wait()
+        scope.cancel()
+        await checkpoint()
+        server.may_answer.set()
+
+    assert scope.cancelled_caught
+    assert server.asked == ["/threads/thread_1/runs", *["/threads/thread_1/runs/run_1/cancel"] * cancels]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_natively_cancelled_creation_is_cancelled_too() -> None:
+    """asyncio's own cancellation during the creation comes out as it is, after the run was cancelled."""
+    server = SlowToCreate()
+    async with server.client() as client:
+        task = asyncio.ensure_future(client.run_and_wait("thread_1", assistant_id="asst_1"))
+        await server.is_asked.wait()
+        task.cancel()
+        await checkpoint()
+        server.may_answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert server.asked[-1].endswith("/cancel")
+
+
+async def test_the_timeout_covers_the_creation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A creation that is never answered ends the wait at its timeout, after a grace that is bounded."""
+    monkeypatch.setattr("asyncassist.runs.waiting._CREATE_SECONDS", 0.01)
+    server = SlowToCreate()
+    async with server.client() as client:
+        with pytest.raises(WaitTimeoutError, match="a run did not end in the 0.01 s allowed; it was never seen"):
+            await client.run_and_wait("thread_1", assistant_id="asst_1", timeout=0.01)
+
+    assert server.asked == ["/threads/thread_1/runs"]
+
+
+async def test_an_object_is_no_id() -> None:
+    """An assistant in the place of its id is a wrong call; nothing is started."""
+    server = Server("completed")
+    async with server.client() as client:
+        run = await client.get_run("thread_1", "run_1")
+        with pytest.raises(TypeError, match="assistant_id must be a str, got Run"):
+            await client.run_and_wait("thread_1", assistant_id=run)  # type: ignore[arg-type]
+
+    assert len(server.asked) == 1
