@@ -133,7 +133,7 @@ def _aiohttp_connector(
     base_url: BaseUrl, route: httpx.Proxy | None, context: ssl.SSLContext
 ) -> Callable[[], httpx.AsyncBaseTransport]:
     try:
-        from aiohttp import ClientError
+        from aiohttp import ClientError, ClientSession, DummyCookieJar, TCPConnector
         from httpx_aiohttp import AiohttpTransport
     except ImportError:
         raise UsageError("transport=\"aiohttp\" needs the extra: pip install 'asyncassist[aiohttp]'") from None
@@ -147,12 +147,23 @@ def _aiohttp_connector(
         # aiohttp sends a proxy's headers when it opens a tunnel only.
         for_proxy = headers if base_url.scheme == "http" else None
 
+    def session() -> ClientSession:
+        # Left to itself aiohttp keeps cookies, and gives a Content-Type to a POST without a body.
+        return ClientSession(
+            connector=TCPConnector(limit=1, keepalive_timeout=None, ssl=context),
+            cookie_jar=DummyCookieJar(),
+            skip_auto_headers=("Content-Type",),
+        )
+
     def connect() -> httpx.AsyncBaseTransport:
         if not isinstance(current_loop(), asyncio.AbstractEventLoop):
             raise UsageError('transport="aiohttp" works on asyncio only; leave it out on trio')
-        return _AiohttpLine(AiohttpTransport(verify=context, limits=_ONE, proxy=route), for_proxy, ClientError)
+        return _AiohttpLine(AiohttpTransport(context, client=session, proxy=route), for_proxy, ClientError)
 
     return connect
+
+
+_LARGE = 1 << 20
 
 
 class _AiohttpLine(httpx.AsyncBaseTransport):
@@ -173,6 +184,15 @@ class _AiohttpLine(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self._headers is not None:
             request.headers.update(self._headers)
+        if len(request.content) > _LARGE:
+            # As a stream, in one piece: aiohttp warns about large bytes.
+            request = httpx.Request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
         try:
             return await self._transport.handle_async_request(request)
         except self._error as error:

@@ -84,7 +84,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
                 extensions=request.extensions,
             )
         )
-        extensions: dict[str, Any] = {**response.extensions}
+        extensions: dict[str, Any] = {**cast("Any", response).extensions}
         return httpx.Response(
             response.status, headers=response.headers, stream=_Stream(response), extensions=extensions
         )

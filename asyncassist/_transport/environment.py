@@ -6,7 +6,7 @@ import ipaddress
 import os
 import ssl
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, cast
 from urllib.request import getproxies
 
 import httpx
@@ -60,8 +60,8 @@ def tls_context(verify: bool | str | ssl.SSLContext, cert: ClientCert | None) ->
 
 
 def _is_client_cert(cert: object) -> bool:
-    parts = (cert,) if isinstance(cert, str) else cert
-    return isinstance(parts, tuple) and 1 <= len(parts) <= 3 and all(isinstance(part, str) for part in parts)
+    parts = cast("tuple[object, ...]", cert) if isinstance(cert, tuple) else (cert,)
+    return 1 <= len(parts) <= 3 and all(isinstance(part, str) for part in parts)
 
 
 def proxy_for(url: BaseUrl) -> str | None:

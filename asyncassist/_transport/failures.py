@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import anyio
 import httpcore
 import httpx
@@ -109,4 +111,4 @@ def without_frames(error: BaseException) -> None:
             link.__traceback__ = None
             links += [link.__cause__, link.__context__]
             if isinstance(link, BaseExceptionGroup):
-                links += link.exceptions
+                links += cast("BaseExceptionGroup[BaseException]", link).exceptions
