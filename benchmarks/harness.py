@@ -31,7 +31,7 @@ PACKAGES = (
     "anyio",
     "attrs",
     "cattrs",
-    "orjson",
+    "msgspec",
     "pydantic",
 )
 

@@ -414,3 +414,10 @@ def test_leaving_a_loop_early_leaves_nothing_behind(anyio_backend: str) -> None:
         gc.collect()
 
     assert [str(warning.message) for warning in caught] == []
+
+
+def test_a_page_iterates_over_its_own_objects() -> None:
+    """Looping over a page gives the objects of that page, in order."""
+    page = Page(data=("a", "b"))
+
+    assert ["a", "b"] == list(page)

@@ -14,10 +14,11 @@ from typing import Any, cast
 import anyio
 import httpcore
 
+from asyncassist._transport.sockets import open_socket
+
 __all__ = ["AsyncioBackend"]
 
 _HIGH_WATER = 256 * 1024
-_HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305's recommended delay
 
 
 class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
@@ -105,8 +106,8 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise httpcore.WriteTimeout("the other side took nothing in time") from None
         finally:
             self._writer = None
-        if self._failure is not None:
-            raise httpcore.WriteError(str(self._failure)) from self._failure
+        if self._is_over:
+            raise httpcore.WriteError(str(self._failure or "the connection has ended")) from self._failure
 
     async def aclose(self) -> None:
         """Close at once: whoever closes has read what it wanted."""
@@ -120,8 +121,10 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncioStream:
         """Go on encrypted."""
-        assert self._transport is not None  # only a new connection is upgraded
         loop = asyncio.get_running_loop()
+        if self._is_over or self._transport is None or self._transport.is_closing():
+            await self.aclose()
+            raise httpcore.ConnectError("the connection ended before the TLS handshake")
         try:
             with anyio.fail_after(timeout):
                 transport = await loop.start_tls(
@@ -137,6 +140,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             await self.aclose()
             raise
         if transport is None:
+            await self.aclose()
             raise httpcore.ConnectError("the connection was lost in the TLS handshake")
         self._transport = transport
         return self
@@ -176,16 +180,11 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> AsyncioStream:
-        """Connect, trying the host's addresses side by side where the event loop can."""
-        loop = asyncio.get_running_loop()
+        """Connect."""
         try:
             with anyio.fail_after(timeout):
-                if isinstance(loop, asyncio.BaseEventLoop):
-                    _, stream = await loop.create_connection(
-                        AsyncioStream, host, port, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS
-                    )
-                else:  # uvloop tries the addresses one after the other
-                    _, stream = await loop.create_connection(AsyncioStream, host, port)
+                opened = await open_socket(host, port)
+                _, stream = await asyncio.get_running_loop().create_connection(AsyncioStream, sock=opened)
         except TimeoutError:
             raise httpcore.ConnectTimeout("no connection in time") from None
         except (OSError, UnicodeError) as error:  # a label of the host name may be too long for DNS

@@ -12,7 +12,7 @@ import anyio
 from asyncassist._operations.base import Caller
 from asyncassist._operations.messages import MessageOperations
 from asyncassist._operations.runs import RunOperations
-from asyncassist._wire.polls import PollPolicy, first_pause, next_pause, poll_after
+from asyncassist._wire.polls import LONGEST_ASKED, SPREAD, PollPolicy, first_pause, next_pause, poll_after
 from asyncassist._wire.requests import Kind, request_for
 from asyncassist._wire.responses import decode
 from asyncassist._wire.retry import LONGEST_PAUSE, is_retriable
@@ -75,7 +75,8 @@ class RunWaiting(RunOperations, MessageOperations):
         Raises:
             WaitTimeoutError: with the run as last seen.
             NotFoundError: there is no such run.
-            APIConnectionError, APIStatusError: too many polls in a row have failed, or one cannot be repeated.
+            APIConnectionError, APIStatusError: too many polls in a row have failed, one cannot be repeated, or the
+                server asked for a pause of more than a minute, which is in ``retry_after``.
         """
         wait = _Wait(self._send, self._pacing, timeout, poll, on_status, on_cancel)
         wait.look_at(thread_id, run_id)
@@ -143,7 +144,7 @@ class RunWaiting(RunOperations, MessageOperations):
         return "\n\n".join(message.text for message in own)
 
 
-def _check_waiting(timeout: float | None, poll: PollPolicy, on_cancel: OnCancel) -> None:
+def _check_waiting(timeout: float | None, poll: PollPolicy, on_status: OnStatus | None, on_cancel: OnCancel) -> None:
     """Refuse wrong settings before anything is started."""
     if timeout is not None and (
         isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout <= LONGEST_PAUSE
@@ -152,6 +153,8 @@ def _check_waiting(timeout: float | None, poll: PollPolicy, on_cancel: OnCancel)
         raise UsageError(f"timeout must be {limits}, got {shown(timeout)}")
     if not isinstance(poll, PollPolicy):
         raise UsageError(f"poll must be a PollPolicy, got {type(poll).__name__}")
+    if on_status is not None and not callable(on_status):
+        raise UsageError(f"on_status must be a function, got {type(on_status).__name__}")
     if on_cancel not in ("cancel", "leave"):
         raise UsageError(f'on_cancel must be "cancel" or "leave", got {shown(on_cancel)}')
 
@@ -168,7 +171,7 @@ class _Wait:
         on_status: OnStatus | None,
         on_cancel: OnCancel,
     ) -> None:
-        _check_waiting(timeout, poll, on_cancel)
+        _check_waiting(timeout, poll, on_status, on_cancel)
         self._send = send
         self._pacing = pacing
         self._timeout = timeout
@@ -179,6 +182,7 @@ class _Wait:
         self._cancel_request: Request | None = None
         self._run: Run | None = None
         self._reported: str | None = None
+        self._is_reporting = False
         self._unknown_since: float | None = None
         self._has_warned = False
 
@@ -200,7 +204,7 @@ class _Wait:
             raise self._timed_out(f"in the {self._timeout} s allowed")
         except AsyncAssistError as error:
             # The server refused or did not answer: nothing says that the run should end.
-            is_abandoned = isinstance(error, WaitTimeoutError)
+            is_abandoned = self._is_reporting or isinstance(error, WaitTimeoutError)
             raise
         finally:
             if is_abandoned and self._on_cancel == "cancel":
@@ -238,6 +242,7 @@ class _Wait:
         random = self._pacing.random
         looks = failures = 0
         asked: float | None = None
+        least = 0.0
         if started is not None:
             if await self._is_end(started):
                 return started
@@ -250,15 +255,19 @@ class _Wait:
                 if failures > self._poll.max_failures or not is_retriable(error, Kind.POLL):
                     raise
                 logger.debug("a poll failed: %s", error)
-                asked = error.retry_after if isinstance(error, APIStatusError) else None
+                asked, least = None, (isinstance(error, APIStatusError) and error.retry_after) or 0.0
+                if least > LONGEST_ASKED:
+                    raise
             else:
-                failures = 0
+                failures, least = 0, 0.0
                 if await self._is_end(run):
                     return run
             looks += 1
             pause = next_pause(self._poll, looks, asked, random())
-            # The first pause puts waits that started together out of phase.
-            await self._sleep(pause * random() if looks == 1 and started is None else pause)
+            if looks == 1 and started is None:
+                pause *= random()  # puts waits that started together out of phase
+            # Never before the time a server named that is overloaded.
+            await self._sleep(max(pause, least * (1 + SPREAD * random())) if least else pause)
 
     async def _sleep(self, seconds: float) -> None:
         await self._pacing.sleep(seconds)
@@ -274,9 +283,11 @@ class _Wait:
         if run.status != self._reported:
             self._reported = run.status
             if self._on_status is not None:
+                self._is_reporting = True
                 result = self._on_status(run)
                 if inspect.isawaitable(result):
                     await result
+                self._is_reporting = False
         if run.status in _ENDS_OF_WAITING:
             return True
         if run.status in _PENDING_STATUSES:
@@ -305,5 +316,5 @@ class _Wait:
         with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
             try:
                 await self._send(self._cancel_request)
-            except AsyncAssistError as error:
+            except Exception as error:  # whatever it is, it must not take the place of why the wait has ended
                 logger.debug("a run could not be cancelled: %s", error)  # it may have ended meanwhile

@@ -21,6 +21,7 @@ from asyncassist import (
     InternalServerError,
     NotFoundError,
     PollPolicy,
+    RateLimitError,
     Run,
     UsageError,
     WaitTimeoutError,
@@ -177,15 +178,36 @@ async def test_a_run_that_ends_at_once_is_not_looked_at() -> None:
 
 
 async def test_polling_survives_failures() -> None:
-    """Cut connections, 5xx and 429 between good answers cost a pause each, the server's own where it names one."""
+    """Cut connections, 5xx and 429 between good answers cost a pause each, at least the one the server names."""
     slow_down = httpx.Response(429, headers={"retry-after": "7"})
     server = Server(httpx.ReadError("cut"), httpx.Response(503), slow_down, "queued", httpx.Response(500), "completed")
     async with server.client() as client:
         run = await client.wait_for_run("thread_1", "run_1", poll=PollPolicy.every(1))
 
     assert run.status == "completed"
-    assert server.slept == [0.5, 1.0, 7.0, 1.0, 1.0]
+    assert server.slept == [0.5, 1.0, 7 * 1.125, 1.0, 1.0]
     assert server.cancels == 0
+
+
+@pytest.mark.parametrize("random", [0.0, 0.999])
+async def test_a_failing_server_is_not_asked_before_its_time(random: float) -> None:
+    """The pause a server names with a failure is never shortened, not even the first one."""
+    server = Server(httpx.Response(503, headers={"retry-after": "60"}), "completed")
+    async with server.client(random) as client:
+        await client.wait_for_run("thread_1", "run_1")
+
+    assert server.slept == [60 * (1 + 0.25 * random)]
+
+
+async def test_a_pause_too_long_is_not_waited_for() -> None:
+    """A server that asks for more than a minute ends the wait with its error; the run is left alone."""
+    server = Server("queued", httpx.Response(429, headers={"retry-after": "61"}))
+    async with server.client() as client:
+        with pytest.raises(RateLimitError) as caught:
+            await client.wait_for_run("thread_1", "run_1")
+
+    assert caught.value.retry_after == 61
+    assert (len(server.slept), server.cancels) == (1, 0)
 
 
 async def test_failures_in_a_row_are_bounded() -> None:
@@ -294,17 +316,25 @@ async def test_a_natively_cancelled_wait_cancels_the_run() -> None:
 
 
 async def test_a_callback_that_raises_ends_wait_and_run() -> None:
-    """What on_status raises comes through, and the run nobody waits for any more is cancelled."""
+    """What on_status raises, an error of this library included, comes through, and the run is cancelled."""
     server = Server("in_progress")
 
-    def on_status(run: Run) -> None:
-        raise LookupError(run.status)
+    for error in (LookupError("their own"), UsageError("their own"), NotFoundError("their own", status=404)):
 
-    async with server.client() as client:
-        with pytest.raises(LookupError, match="in_progress"):
-            await client.wait_for_run("thread_1", "run_1", on_status=on_status)
+        def on_status(run: Run, error: Exception = error) -> None:
+            raise error
 
-    assert server.cancels == 1
+        async def on_status_later(run: Run, error: Exception = error) -> None:
+            await checkpoint()
+            raise error
+
+        for callback in (on_status, on_status_later):
+            server.asked.clear()
+            async with server.client() as client:
+                with pytest.raises(type(error), match="their own"):
+                    await client.wait_for_run("thread_1", "run_1", on_status=callback)
+
+            assert server.cancels == 1
 
 
 async def test_a_run_that_has_ended_is_not_cancelled() -> None:
@@ -321,7 +351,7 @@ async def test_a_run_that_has_ended_is_not_cancelled() -> None:
     assert server.cancels == 0
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(400), httpx.ConnectError("refused")])
+@pytest.mark.parametrize("answer", [httpx.Response(400), httpx.ConnectError("refused"), ZeroDivisionError("theirs")])
 async def test_a_cancel_that_fails_hides_nothing(answer: Answer) -> None:
     """When the cancel is refused or lost, the wait still ends with its own error."""
     server = Server("in_progress")
@@ -342,6 +372,7 @@ async def test_a_cancel_that_fails_hides_nothing(answer: Answer) -> None:
         {"timeout": True},
         {"timeout": "9"},
         {"on_cancel": "stop"},
+        {"on_status": 5},
         {"poll": 5},
     ],
 )

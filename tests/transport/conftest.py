@@ -24,9 +24,7 @@ def loop_thread() -> Iterator[LoopThread]:
 
 @pytest.fixture(scope="session")
 def _settled_memory() -> Iterator[None]:
-    """Make collecting garbage after each test quick: what exists now is not looked at again."""
-    gc.collect()
-    gc.freeze()
+    """Undo in the end what makes collecting garbage after each test quick."""
     yield
     gc.unfreeze()
 
@@ -39,6 +37,7 @@ async def nothing_left(_settled_memory: None) -> AsyncIterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
         gc.collect()
+    gc.freeze()  # what is left now need not be looked at again
     assert [] == [str(warning.message) for warning in caught if warning.category is ResourceWarning]
     await until(lambda: sockets() <= before)
 

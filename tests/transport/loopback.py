@@ -145,9 +145,7 @@ class Loopback:
         max_idle: seconds after which it closes an unused connection.
     """
 
-    def __init__(
-        self, thread: LoopThread, *, tls: ssl.SSLContext | None = None, max_idle: float | None = None
-    ) -> None:
+    def __init__(self, thread: LoopThread, *, tls: ssl.SSLContext | None = None, max_idle: float | None = None) -> None:
         self.script: deque[Behaviour] = deque()
         self.default: Behaviour = answer(RUN)
         self.requests: list[Received] = []
@@ -317,9 +315,7 @@ def raw(data: bytes, *, keep: bool = False) -> Behaviour:
     return behave
 
 
-def chunked(
-    *pieces: bytes, status: int = 200, headers: dict[str, str] | None = None, ended: bool = True
-) -> Behaviour:
+def chunked(*pieces: bytes, status: int = 200, headers: dict[str, str] | None = None, ended: bool = True) -> Behaviour:
     """Answer in chunks, without an end where ``ended`` is False."""
 
     async def behave(connection: Connection) -> bool:
@@ -364,7 +360,7 @@ def hold(then: Behaviour | None = None) -> Behaviour:
     behaviour = then or answer(RUN)
 
     async def behave(connection: Connection) -> bool:
-        return await connection.wait(connection.server._released) and await behaviour(connection)  # noqa: SLF001
+        return await connection.wait(connection.server._released) and await behaviour(connection)
 
     return behave
 

@@ -120,7 +120,7 @@ def bomb(megabytes: int, letter: bytes) -> bytes:
 
 
 async def test_a_real_bomb(server: Loopback, transport: str | None) -> None:
-    """A compressed body that inflates to 100 MB ends with an error and never takes more memory than the limit allows."""
+    """A compressed body that inflates to 100 MB ends with an error and never takes more memory than its limit."""
     server.default = answer(bomb(100, b"\0"), 200, {"content-encoding": "gzip"})
     async with connect(server, transport=transport) as client:
         tracemalloc.start()

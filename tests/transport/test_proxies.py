@@ -110,9 +110,7 @@ async def test_a_proxy_that_opens_no_tunnel(
     """A proxy that refuses a tunnel is a connection error with its status; nothing was sent."""
     with Loopback(loop_thread) as proxy:
         proxy.default = answer(b"", status, keep=False)
-        async with connect(
-            tls_server, proxy=proxy.origin, verify=trusting, transport=transport, retry=ONCE
-        ) as client:
+        async with connect(tls_server, proxy=proxy.origin, verify=trusting, transport=transport, retry=ONCE) as client:
             with pytest.raises(APIConnectionError, match=rf"cannot connect.*{status}") as caught:
                 await client.create_run("thread_1", assistant_id="asst_1")
 
@@ -138,9 +136,7 @@ async def test_tunnels_that_break_are_replaced(
     tls_server.script.append(answer(RUN, keep=False))
     with Loopback(loop_thread) as proxy:
         proxy.default = tunnel(tls_server.port)
-        async with connect(
-            tls_server, proxy=proxy.origin, verify=trusting, transport=transport, retry=ONCE
-        ) as client:
+        async with connect(tls_server, proxy=proxy.origin, verify=trusting, transport=transport, retry=ONCE) as client:
             await client.get_run("thread_1", "run_1")
             await client.create_run("thread_1", assistant_id="asst_1")
 
@@ -187,7 +183,7 @@ async def test_the_environment_names_the_proxy_for_https(
 def by_httpx(urls: list[str]) -> dict[str, str | None]:
     """Return the proxies a plain httpx client takes for URLs."""
     routes: dict[str, str | None] = {}
-    with httpx.Client(verify=False) as client:  # noqa: S501 - nothing is sent
+    with httpx.Client(verify=False) as client:
         for url in urls:
             transport: Any = client._transport_for_url(httpx.URL(url))
             found = getattr(transport._pool, "_proxy_url", None)
@@ -285,6 +281,8 @@ def test_exceptions_httpx_does_not_understand(
         f"http://user:{PASSWORD}@proxy.example:port",
         "http://",
         "http://proxy.example:0",
+        "http://a..b",
+        f"http://{'x' * 64}.example",
         f"http://user:{PASSWORD}@proxy\x00",
         5,
         b"http://proxy.example",
@@ -304,7 +302,9 @@ def test_what_cannot_be_a_proxy(proxy: Any) -> None:
 def test_socks_needs_a_package(scheme: str, monkeypatch: pytest.MonkeyPatch, transport: str | None) -> None:
     """A SOCKS proxy, given or in the environment, is refused at construction where it could not be used."""
     with pytest.raises(UsageError, match="SOCKS"):
-        AsyncClient(api_key=KEY, base_url="http://server.example/v1", proxy=f"{scheme}://proxy.example", transport=transport)  # type: ignore[arg-type]
+        AsyncClient(
+            api_key=KEY, base_url="http://server.example/v1", proxy=f"{scheme}://proxy.example", transport=transport
+        )  # type: ignore[arg-type]
     monkeypatch.setattr("asyncassist._transport.connections.find_spec", lambda name: name)
     if transport is None:
         AsyncClient(api_key=KEY, base_url="http://server.example/v1", proxy=f"{scheme}://proxy.example")

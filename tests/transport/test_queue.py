@@ -295,7 +295,7 @@ async def test_waiting_for_a_connection_is_counted_into_the_total_only(server: L
 
 
 async def test_the_total_timeout_ends_the_waiting(server: Loopback) -> None:
-    """A call that got no connection in its total timeout says so: nothing was sent, and the place in the queue is gone."""
+    """A call that got no connection in its total timeout says so: nothing was sent, its place in the queue is gone."""
     server.script.append(hold())
     async with connect(server, max_connections=1) as client:
         async with anyio.create_task_group() as group:

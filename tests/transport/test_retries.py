@@ -302,7 +302,9 @@ async def test_each_attempt_asks_for_its_key() -> None:
     """A request sent again carries the key of that moment."""
     keys = iter(("key-of-1", "key-of-2"))
     script = Script(status(500), GOOD)
-    client = AsyncClient(api_key=lambda: next(keys), base_url="http://server.example", transport=httpx.MockTransport(script))
+    client = AsyncClient(
+        api_key=lambda: next(keys), base_url="http://server.example", transport=httpx.MockTransport(script)
+    )
     async with client:
         paced(client)
         await client.get_run("thread_1", "run_1")

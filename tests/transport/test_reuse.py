@@ -158,7 +158,7 @@ async def test_a_server_that_keeps_dropping_is_given_time(
 async def test_what_must_not_be_repeated_is_not_sent_again(
     server: Loopback, transport: str | None, operation: str, drops: Behaviour, is_reused: bool
 ) -> None:
-    """A create, a modification or tool outputs lost on a dropped connection are not sent again, and the error says so."""
+    """A create, a modification or tool outputs lost on a dropped connection are not sent again; the error says so."""
     async with connect(server, transport=transport) as client:
         if is_reused:
             await client.get_run("thread_1", "run_1")
@@ -217,11 +217,7 @@ async def test_faults_make_no_duplicates(server: Loopback, transport: str | None
                 group.start_soon(create, number)
         assert pool_of(client).waiting == 0
 
-    acted = Counter(
-        request.json["assistant_id"]
-        for request in server.acted
-        if request.method == "POST"
-    )
+    acted = Counter(request.json["assistant_id"] for request in server.acted if request.method == "POST")
     refused = Counter(request.json["assistant_id"] for request in server.requests)
     assert 90 == sum(ended.values())
     assert {"worked", "APIConnectionError", "InternalServerError"} == set(ended)

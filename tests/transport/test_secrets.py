@@ -133,9 +133,7 @@ async def test_a_refused_connection_shows_no_secret(
     """A server that is not there learns no key, and neither does the reader of the error."""
     with Loopback(loop_thread) as server:
         pass
-    async with connect(
-        server, api_key=KEY, default_headers=HEADERS, transport=transport, retry=ONCE
-    ) as client:
+    async with connect(server, api_key=KEY, default_headers=HEADERS, transport=transport, retry=ONCE) as client:
         check(everything(await failure(client, "POST")))
 
 
@@ -145,7 +143,7 @@ async def test_a_request_that_cannot_be_made_shows_no_secret(server: Loopback, c
     async with client:
         for call in (
             lambda: client.get_thread("x" * 70_000),
-            lambda: client.create_run("thread_1", assistant_id=float("nan")),  # type: ignore[arg-type]
+            lambda: client.create_run("thread_1", assistant_id="asst_1", temperature=float("nan")),
             lambda: client.list_runs("thread_1", after="\ud800")._first(),
         ):
             with pytest.raises(UsageError) as caught:
@@ -336,9 +334,7 @@ async def test_users_see_their_own_errors(server: Loopback, transport: str | Non
 async def test_a_given_authorization_replaces_the_key(server: Loopback, transport: str | None, name: str) -> None:
     """An Authorization header of the caller's is sent instead of the key, and is as secret."""
     server.default = answer({"error": {"message": f"bad token {TOKEN}"}}, 401)
-    async with connect(
-        server, default_headers={name: f"Bearer {TOKEN}"}, transport=transport
-    ) as client:
+    async with connect(server, default_headers={name: f"Bearer {TOKEN}"}, transport=transport) as client:
         with pytest.raises(APIStatusError) as caught:
             await client.get_run("thread_1", "run_1")
 

@@ -187,8 +187,10 @@ async def test_a_connection_whose_answer_was_left_is_closed() -> None:
     pool = ConnectionPool(lines, max_connections=1, max_streams=1)
 
     (response,) = await carry(pool)
+    body = response.stream
+    assert isinstance(body, httpx.AsyncByteStream)
     await response.aclose()
-    await response.aclose()
+    await body.aclose()  # again, which does nothing
     await read(*await carry(pool))
 
     assert [0] == lines.closed
@@ -450,6 +452,25 @@ def test_two_event_loops_at_once_are_refused(loop_thread: LoopThread) -> None:
         assert 1 == len(server.requests)
 
 
+def test_a_pool_refuses_two_event_loops_at_once() -> None:
+    """The pool itself refuses a second event loop while it is in use in the first."""
+    pool = ConnectionPool(Lines(), max_connections=2, max_streams=1)
+
+    async def first() -> None:
+        responses = await carry(pool)
+        thread = threading.Thread(target=asyncio.run, args=(second(),))
+        thread.start()
+        await anyio.to_thread.run_sync(thread.join)
+        await read(*responses, *await carry(pool))
+
+    async def second() -> None:
+        with pytest.raises(UsageError, match="another event loop"):
+            await carry(pool)
+
+    asyncio.run(first())
+    assert (2, 0) == (pool.idle, pool.waiting)
+
+
 async def test_the_running_event_loop_is_known() -> None:
     """The running event loop is the same object as long as it runs, and is not over."""
     assert current_loop() is current_loop()
@@ -465,4 +486,3 @@ def test_an_ended_event_loop_is_over() -> None:
     assert is_over(asyncio.run(running()))
     assert is_over(trio.run(running))
     assert not is_over(None)
-

@@ -49,7 +49,7 @@ async def test_an_attempt_is_limited(server: Loopback, transport: str | None, be
 
 
 async def test_a_create_that_timed_out_is_not_sent_again(server: Loopback, transport: str | None) -> None:
-    """After an attempt's timeout nobody knows whether a create was done: it is not sent again, and the error says so."""
+    """After an attempt's timeout nobody knows whether a create was done: it is not sent again; the error says so."""
     server.default = hang
     async with connect(server, transport=transport, timeout=Timeout(attempt=0.1)) as client:
         with pytest.raises(APITimeoutError, match="no complete answer within the attempt timeout") as caught:
@@ -108,7 +108,7 @@ async def test_no_limits_at_all(server: Loopback, transport: str | None) -> None
 
 
 async def test_a_connection_that_is_never_accepted(nothing_left: None, transport: str | None) -> None:
-    """A host that does not react to connecting runs into the connect timeout; nothing was sent, so a create may go on."""
+    """A host that does not react to connecting runs into the connect timeout; nothing was sent: a create may go on."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -152,9 +152,7 @@ async def test_the_attempt_begins_after_the_key(server: Loopback, transport: str
         await anyio.sleep(0.15)
         return "key-of-tests"
 
-    async with connect(
-        server, transport=transport, timeout=Timeout(attempt=0.1), api_key=key, retry=ONCE
-    ) as client:
+    async with connect(server, transport=transport, timeout=Timeout(attempt=0.1), api_key=key, retry=ONCE) as client:
         assert "run_1" == (await client.get_run("thread_1", "run_1")).id
 
 

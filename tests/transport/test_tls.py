@@ -81,7 +81,9 @@ async def test_a_certificate_nobody_trusts(
     empty.mkdir()
     choice: Any = {"default": True, "folder": str(empty), "other": str(other)}[verify]
     async with connect(tls_server, verify=choice, transport=transport, retry=ONCE) as client:
-        with pytest.raises(APIConnectionError, match=r"cannot connect to https://localhost.*(?i:certificate)") as caught:
+        with pytest.raises(
+            APIConnectionError, match=r"cannot connect to https://localhost.*(?i:certificate)"
+        ) as caught:
             await get(client)
 
     assert not caught.value.sent

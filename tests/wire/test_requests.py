@@ -199,7 +199,13 @@ def test_known_parameter_names_pass() -> None:
     check_parameters("create", MoreParams, {})
 
 
-@pytest.mark.parametrize("name", ["stream", "Name", "", "self"])
+def test_streaming_is_named_as_what_is_missing() -> None:
+    """Who passes stream=True, as to the openai package, is told why it is refused."""
+    with pytest.raises(TypeError, match="no streaming yet"):
+        check_parameters("create", MoreParams, {"stream": True})
+
+
+@pytest.mark.parametrize("name", ["Name", "", "self"])
 def test_an_unknown_parameter_name_is_a_type_error(name: str) -> None:
     """As with any function, in Python's own words."""
     with pytest.raises(TypeError) as caught:
