@@ -65,7 +65,7 @@ class Timeout:
     attempt: float | None = field(default=60.0, validator=_seconds)
     """One attempt, from getting a connection to the last byte of the answer."""
     connect: float | None = field(default=5.0, validator=_seconds)
-    """Opening a new connection, TLS included."""
+    """Opening a new connection; the TLS handshake on it may take as long again."""
 
     @classmethod
     def of(cls, value: Timeout | float | None) -> Timeout:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import httpx
 import pytest
 
-from asyncassist import UNSET, UsageError
+from asyncassist import UNSET, AsyncClient, UsageError
 from asyncassist.models import AssistantToolsCode, MessageContentText, MessageText
 
 from .helpers import KEY, OPERATIONS, Server, reply
@@ -247,3 +247,22 @@ async def test_text_of_any_language_is_sent_as_it_is() -> None:
     assert "ä € 🎉".encode() in first.content
     assert rb"\ud800" in second.content
     assert int(first.headers["content-length"]) == len(first.content)
+
+
+async def test_a_source_tree_that_is_not_installed_has_a_user_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run from a checkout that was never installed, the client calls itself version 0."""
+
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("asyncassist._transport.sender.version", unknown)
+    agents: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        agents.append(request.headers["user-agent"])
+        return httpx.Response(200, json={"id": "thread_1"})
+
+    async with AsyncClient(api_key="key", base_url="http://test", transport=httpx.MockTransport(answer)) as client:
+        await client.get_thread("thread_1")
+
+    assert agents[0].startswith("asyncassist/0 httpx/")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
-import threading
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -41,29 +43,36 @@ def serving(program: str, document: Path) -> Iterator[str]:
     """Run Steady for one OpenAPI document and give its base URL."""
     port = free_port()
     command = [program, "--host", "127.0.0.1", "-p", str(port), "--quiet", "--no-color", *FORMATS, str(document)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    limit = threading.Timer(START_LIMIT, process.kill)
-    limit.start()
-    try:
-        said: list[str] = []
-        for line in process.stdout:
-            said.append(line)
-            if "Ready to accept requests" in line:
-                break
-        else:
-            raise RuntimeError(f"{' '.join(command)} did not start:\n{''.join(said)}")
-        limit.cancel()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        limit.cancel()
-        process.terminate()
+    with tempfile.TemporaryFile("w+") as said:
+        # The program starts another one: as a group of their own both are ended.
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            # What it prints when it is ready depends on where it runs; that it listens does not.
+            deadline = time.monotonic() + START_LIMIT
+            while not _listens(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    said.seek(0)
+                    raise RuntimeError(f"{' '.join(command)} did not start:\n{said.read()}")
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            _end(process)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for signal_ in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal_)
         try:
             process.wait(STOP_LIMIT)
+            return
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+            continue
 
 
 def complaints(headers: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import trustme
 
-from .helpers import sockets, until
+from .helpers import Choice, sockets, until
 from .loopback import Loopback, LoopThread
 
 
@@ -82,13 +82,13 @@ async def tls_server(
 
 
 @pytest.fixture(params=[("asyncio", None), ("trio", None), ("asyncio", "aiohttp")], ids=["asyncio", "trio", "aiohttp"])
-def setting(request: pytest.FixtureRequest) -> tuple[str, str | None]:
+def setting(request: pytest.FixtureRequest) -> tuple[str, Choice]:
     """An event loop and the ``transport=`` to use on it."""
-    setting: tuple[str, str | None] = request.param
+    setting: tuple[str, Choice] = request.param
     return setting
 
 
 @pytest.fixture
-def transport(setting: tuple[str, str | None]) -> str | None:
+def transport(setting: tuple[str, Choice]) -> Choice:
     """What to give as ``transport=``; modules that use it take their event loop from `setting` too."""
     return setting[1]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -17,8 +17,10 @@ from asyncassist._transport.pool import ConnectionPool
 
 from .loopback import Loopback
 
-__all__ = ["KEY", "NOON", "ONCE", "Naps", "age", "connect", "paced", "pool_of", "settle", "sockets", "until"]
+__all__ = ["KEY", "NOON", "ONCE", "Choice", "Naps", "age", "connect", "paced", "pool_of", "settle", "sockets", "until"]
 
+Choice: TypeAlias = Literal["aiohttp"] | None
+"""What is given as ``transport=``."""
 KEY = "sk-loopback-0123456789abcdef"
 ONCE = RetryPolicy(attempts=1)
 NOON = 1_800_000_000.0

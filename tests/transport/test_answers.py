@@ -27,7 +27,7 @@ from asyncassist import (
     UnprocessableEntityError,
 )
 
-from .helpers import KEY, ONCE, connect, paced, pool_of, until
+from .helpers import KEY, ONCE, Choice, connect, paced, pool_of, until
 from .loopback import RUN, Behaviour, Loopback, answer, chunked, drip, head, raw
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ BODY = json.dumps(RUN).encode()
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
@@ -66,7 +66,7 @@ GOOD: dict[str, Behaviour] = {
 
 @pytest.mark.parametrize("behaviour", list(GOOD))
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_good_answers(server: Loopback, transport: str | None, behaviour: str, method: str) -> None:
+async def test_good_answers(server: Loopback, transport: Choice, behaviour: str, method: str) -> None:
     """Any 2xx with the object is a good answer, however it is written."""
     server.default = GOOD[behaviour]
     async with connect(server, transport=transport, retry=ONCE) as client:
@@ -104,7 +104,7 @@ NO_OBJECT: dict[str, tuple[Behaviour, str, str]] = {
 
 @pytest.mark.parametrize("behaviour", list(NO_OBJECT))
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_where_an_object_is_due(server: Loopback, transport: str | None, behaviour: str, method: str) -> None:
+async def test_where_an_object_is_due(server: Loopback, transport: Choice, behaviour: str, method: str) -> None:
     """A 2xx without the object is a DecodeError with status, request id and field; it is not asked for again."""
     server.default, text, field = NO_OBJECT[behaviour]
     async with connect(server, transport=transport) as client:
@@ -121,7 +121,7 @@ async def test_where_an_object_is_due(server: Loopback, transport: str | None, b
     assert str(error) == str(pickle.loads(pickle.dumps(error)))
 
 
-async def test_a_decode_error_has_the_request_id(server: Loopback, transport: str | None) -> None:
+async def test_a_decode_error_has_the_request_id(server: Loopback, transport: Choice) -> None:
     """The id of the request is an attribute of a DecodeError."""
     server.default = answer(b"Hello", 200, {"x-request-id": "req_1"})
     async with connect(server, transport=transport) as client:
@@ -148,7 +148,7 @@ BROKEN: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("behaviour", list(BROKEN))
-async def test_broken_answers(server: Loopback, transport: str | None, behaviour: str) -> None:
+async def test_broken_answers(server: Loopback, transport: Choice, behaviour: str) -> None:
     """What is no whole HTTP answer breaks the connection: reads are sent again, creates are not."""
     server.script.append(BROKEN[behaviour])
     async with connect(server, transport=transport) as client:
@@ -189,7 +189,7 @@ STATUSES: dict[int, type[APIStatusError]] = {
 
 
 @pytest.mark.parametrize("status", list(STATUSES))
-async def test_the_status_names_the_error(server: Loopback, transport: str | None, status: int) -> None:
+async def test_the_status_names_the_error(server: Loopback, transport: Choice, status: int) -> None:
     """Each status has its error, with the facts of the answer as attributes; it can be pickled."""
     envelope = {"error": {"message": "no such thing", "type": "t", "param": "p", "code": "c"}}
     body = b"" if status == 304 else json.dumps(envelope).encode()
@@ -248,9 +248,7 @@ NO_TEXT: dict[str, object] = {
 
 @pytest.mark.parametrize("form", list(BODIES))
 @pytest.mark.parametrize("status", [404, 500])
-async def test_the_message_is_found_in_any_form(
-    server: Loopback, transport: str | None, form: str, status: int
-) -> None:
+async def test_the_message_is_found_in_any_form(server: Loopback, transport: Choice, form: str, status: int) -> None:
     """Whatever form an error's body has, its message is in the error's."""
     body, message, code = BODIES[form]
     server.default = answer(body, status)
@@ -263,7 +261,7 @@ async def test_the_message_is_found_in_any_form(
 
 
 @pytest.mark.parametrize("form", list(NO_TEXT))
-async def test_an_error_without_a_message(server: Loopback, transport: str | None, form: str) -> None:
+async def test_an_error_without_a_message(server: Loopback, transport: Choice, form: str) -> None:
     """An error whose body says nothing is named by its status."""
     server.default = answer(NO_TEXT[form], 404)
     async with connect(server, transport=transport, retry=ONCE) as client:
@@ -273,7 +271,7 @@ async def test_an_error_without_a_message(server: Loopback, transport: str | Non
     assert "GET /threads/thread_1/runs/run_1 was answered 404" == str(caught.value)
 
 
-async def test_switching_protocols(server: Loopback, transport: str | None) -> None:
+async def test_switching_protocols(server: Loopback, transport: Choice) -> None:
     """A 101 nobody asked for is an error, and its connection is not used again."""
     server.script.append(raw(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"))
     async with connect(server, transport=transport, retry=ONCE) as client:
@@ -285,7 +283,7 @@ async def test_switching_protocols(server: Loopback, transport: str | None) -> N
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_a_body_where_none_may_be(server: Loopback, transport: str | None, status: int) -> None:
+async def test_a_body_where_none_may_be(server: Loopback, transport: Choice, status: int) -> None:
     """A body sent with a status that has none is never taken for the next answer."""
     poison = json.dumps({**RUN, "id": "run_of_somebody_else"}).encode()
     for body in (poison, head(200, length=len(poison)) + poison):
@@ -297,7 +295,7 @@ async def test_a_body_where_none_may_be(server: Loopback, transport: str | None,
             assert "run_1" == (await client.create_run("thread_1", assistant_id="asst_1")).id
 
 
-async def test_more_than_announced(server: Loopback, transport: str | None) -> None:
+async def test_more_than_announced(server: Loopback, transport: Choice) -> None:
     """Bytes beyond the announced length end the connection, not the next call."""
     server.script.append(answer(BODY + b"rubbish", length=len(BODY)))
     async with connect(server, transport=transport, retry=ONCE) as client:
@@ -310,7 +308,7 @@ async def test_more_than_announced(server: Loopback, transport: str | None) -> N
     assert 2 == server.opened
 
 
-async def test_an_answer_before_the_request_was_sent_whole(server: Loopback, transport: str | None) -> None:
+async def test_an_answer_before_the_request_was_sent_whole(server: Loopback, transport: Choice) -> None:
     """An answer to half of a large request, with the connection closed, is read where it can be; nothing hangs."""
 
     async def early(connection: Any) -> bool:
@@ -323,7 +321,7 @@ async def test_an_answer_before_the_request_was_sent_whole(server: Loopback, tra
             await client.create_message("thread_1", role="user", content="x" * 5_000_000)
         await until(lambda: server.open_now == 0)
 
-    assert isinstance(caught.value, APIConnectionError) or caught.value.status == 413
+    assert 413 == getattr(caught.value, "status", 413)
 
 
 @pytest.mark.parametrize(
@@ -333,9 +331,7 @@ async def test_an_answer_before_the_request_was_sent_whole(server: Loopback, tra
         ("Can't add messages to thread_1 while a run run_9 is active.", "thread_1", "run_9"),
     ],
 )
-async def test_a_locked_thread(
-    server: Loopback, transport: str | None, message: str, thread_id: str, run_id: str
-) -> None:
+async def test_a_locked_thread(server: Loopback, transport: Choice, message: str, thread_id: str, run_id: str) -> None:
     """The two messages of a locked thread are an ActiveRunError that names thread and run."""
     server.default = answer({"error": {"message": message, "type": "invalid_request_error"}}, 400)
     async with connect(server, transport=transport) as client:
@@ -346,7 +342,7 @@ async def test_a_locked_thread(
     assert 1 == len(server.requests)
 
 
-async def test_a_quota_used_up(server: Loopback, transport: str | None) -> None:
+async def test_a_quota_used_up(server: Loopback, transport: Choice) -> None:
     """``insufficient_quota`` is an error of its own, never tried again."""
     server.default = answer({"error": {"message": "no money", "code": "insufficient_quota"}}, 429)
     async with connect(server, transport=transport) as client:
@@ -389,7 +385,7 @@ async def test_the_default_host_is_the_retired_one() -> None:
                 await call
 
 
-async def test_a_large_request(server: Loopback, transport: str | None) -> None:
+async def test_a_large_request(server: Loopback, transport: Choice) -> None:
     """A request of several megabytes arrives whole."""
     text = "0123456789" * 500_000
     async with connect(server, transport=transport, retry=ONCE) as client:

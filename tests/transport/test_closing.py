@@ -14,25 +14,25 @@ import pytest
 from asyncassist import AsyncAssistError, AsyncClient, ClientClosedError
 from asyncassist._transport import sender
 
-from .helpers import KEY, connect, pool_of, settle, until
+from .helpers import KEY, Choice, connect, pool_of, settle, until
 from .loopback import RUN, Loopback, answer, hang, hold
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
-async def test_use_after_close(server: Loopback, transport: str | None) -> None:
+async def test_use_after_close(server: Loopback, transport: Choice) -> None:
     """Every call of a closed client, or of a copy of it, says that it is closed; nothing is sent."""
     async with connect(server, transport=transport) as client:
         copy = client.with_options(timeout=5)
-        assert not client.is_closed
+        before = client.is_closed, copy.is_closed
 
-    assert client.is_closed
-    assert copy.is_closed
+    assert (False, False) == before
+    assert (True, True) == (client.is_closed, copy.is_closed)
     for call in (
         lambda: client.get_run("thread_1", "run_1"),
         lambda: copy.create_thread(),
@@ -47,7 +47,7 @@ async def test_use_after_close(server: Loopback, transport: str | None) -> None:
     assert repr(client) == f"<AsyncClient {server.url} closed>"
 
 
-async def test_closing_a_copy_closes_all(server: Loopback, transport: str | None) -> None:
+async def test_closing_a_copy_closes_all(server: Loopback, transport: Choice) -> None:
     """A client and its copies have one life."""
     client = connect(server, transport=transport)
     await client.with_options(timeout=5).aclose()
@@ -55,7 +55,7 @@ async def test_closing_a_copy_closes_all(server: Loopback, transport: str | None
     assert client.is_closed
 
 
-async def test_twenty_calls_in_flight(server: Loopback, transport: str | None) -> None:
+async def test_twenty_calls_in_flight(server: Loopback, transport: Choice) -> None:
     """Calls under way, and those that wait for a connection, end with ClientClosedError when the client is closed."""
     server.default = hang
     client = connect(server, transport=transport, max_connections=10)
@@ -83,7 +83,7 @@ async def test_twenty_calls_in_flight(server: Loopback, transport: str | None) -
     await until(lambda: server.open_now == 0)
 
 
-async def test_cancels_on_their_way_may_finish(server: Loopback, transport: str | None) -> None:
+async def test_cancels_on_their_way_may_finish(server: Loopback, transport: Choice) -> None:
     """Closing waits for a cancel_run that is under way, while everything else ends at once."""
     server.default = hold()
     client = connect(server, transport=transport)
@@ -115,7 +115,7 @@ async def test_cancels_on_their_way_may_finish(server: Loopback, transport: str 
         await client.cancel_run("thread_1", "run_1")
 
 
-async def test_a_cancel_tried_again_may_finish_too(server: Loopback, transport: str | None) -> None:
+async def test_a_cancel_tried_again_may_finish_too(server: Loopback, transport: Choice) -> None:
     """A cancel that failed once while the client is closing is sent again before the client is closed."""
     server.script.extend([hold(answer({}, 503)), answer(RUN)])
     client = connect(server, transport=transport)
@@ -129,7 +129,7 @@ async def test_a_cancel_tried_again_may_finish_too(server: Loopback, transport: 
     assert 2 == len(server.requests)
 
 
-async def test_closing_is_bounded(server: Loopback, transport: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_is_bounded(server: Loopback, transport: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancel the server never answers delays closing for a while only."""
     monkeypatch.setattr(sender, "_CANCEL_SECONDS", 0.05)
     server.default = hang
@@ -148,7 +148,7 @@ async def test_closing_is_bounded(server: Loopback, transport: str | None, monke
     await until(lambda: server.open_now == 0)
 
 
-async def test_closing_twice(server: Loopback, transport: str | None) -> None:
+async def test_closing_twice(server: Loopback, transport: Choice) -> None:
     """Closing again, later or at the same time, is harmless and takes no longer."""
     server.default = hold()
     client = connect(server, transport=transport)
@@ -166,7 +166,7 @@ async def test_closing_twice(server: Loopback, transport: str | None) -> None:
     assert client.is_closed
 
 
-async def test_closing_in_a_cancelled_scope(server: Loopback, transport: str | None) -> None:
+async def test_closing_in_a_cancelled_scope(server: Loopback, transport: Choice) -> None:
     """A client closed in a cancelled scope is closed: connections are gone, calls have ended."""
     server.script.append(answer(RUN))
     server.default = hang
@@ -188,7 +188,7 @@ async def expect_closed(client: AsyncClient) -> None:
         await client.get_run("thread_1", "run_1")
 
 
-async def test_closing_natively_cancelled(server: Loopback, transport: str | None, anyio_backend: str) -> None:
+async def test_closing_natively_cancelled(server: Loopback, transport: Choice, anyio_backend: str) -> None:
     """Wherever ``aclose`` is natively cancelled, the client ends up closed and without connections."""
     if anyio_backend != "asyncio":
         return  # trio cancels by scopes only
@@ -232,7 +232,7 @@ async def test_a_connection_that_breaks_while_closing() -> None:
         may_break.set()
 
 
-async def test_closing_with_nothing_done(server: Loopback, transport: str | None) -> None:
+async def test_closing_with_nothing_done(server: Loopback, transport: Choice) -> None:
     """A client that was never used closes at once."""
     client = connect(server, transport=transport)
     await client.aclose()
@@ -241,7 +241,7 @@ async def test_closing_with_nothing_done(server: Loopback, transport: str | None
     assert 0 == server.opened
 
 
-async def test_an_error_inside_closes_too(server: Loopback, transport: str | None) -> None:
+async def test_an_error_inside_closes_too(server: Loopback, transport: Choice) -> None:
     """Leaving ``async with`` by an error closes the client and lets the error pass."""
     with pytest.raises(ZeroDivisionError):
         async with connect(server, transport=transport) as client:
@@ -252,7 +252,7 @@ async def test_an_error_inside_closes_too(server: Loopback, transport: str | Non
     await until(lambda: server.open_now == 0)
 
 
-async def test_waiting_calls_of_a_plain_httpx_client_end_too(server: Loopback, transport: str | None) -> None:
+async def test_waiting_calls_of_a_plain_httpx_client_end_too(server: Loopback, transport: Choice) -> None:
     """A request that waits in the pool's queue when the pool is closed ends with ClientClosedError."""
     server.default = hold()
     client = connect(server, transport=transport, max_connections=1)

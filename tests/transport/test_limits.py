@@ -6,6 +6,7 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from functools import cache
 
 import httpx
@@ -21,7 +22,7 @@ from asyncassist import (
 )
 from asyncassist._transport import bodies
 
-from .helpers import KEY, ONCE, connect, paced, pool_of, until
+from .helpers import KEY, ONCE, Choice, connect, paced, pool_of, until
 from .loopback import RUN, Behaviour, Loopback, LoopThread, answer, chunked, flood, head, raw
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ LIMIT = 2000
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
@@ -53,7 +54,12 @@ def bare_deflate(data: bytes) -> bytes:
 
 
 def encoded(data: bytes, encoding: str) -> bytes:
-    squeeze = {"identity": bytes, "gzip": gzip.compress, "deflate": zlib.compress, "bare deflate": bare_deflate}
+    squeeze: dict[str, Callable[[bytes], bytes]] = {
+        "identity": bytes,
+        "gzip": gzip.compress,
+        "deflate": zlib.compress,
+        "bare deflate": bare_deflate,
+    }
     return squeeze[encoding](data)
 
 
@@ -63,7 +69,7 @@ ENCODINGS = ["identity", "gzip", "deflate", "bare deflate"]
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_a_body_of_just_the_limit(
-    server: Loopback, transport: str | None, small: None, encoding: str, is_chunked: bool
+    server: Loopback, transport: Choice, small: None, encoding: str, is_chunked: bool
 ) -> None:
     """A body as large as the limit is read, compressed or not, and its connection is kept."""
     data = encoded(run_of(LIMIT), encoding)
@@ -79,7 +85,7 @@ async def test_a_body_of_just_the_limit(
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_a_body_beyond_the_limit(
-    server: Loopback, transport: str | None, small: None, encoding: str, is_chunked: bool
+    server: Loopback, transport: Choice, small: None, encoding: str, is_chunked: bool
 ) -> None:
     """A body beyond the limit is a DecodeError that says so; it costs its connection and is not asked for again."""
     data = encoded(run_of(LIMIT + 1), encoding)
@@ -96,7 +102,7 @@ async def test_a_body_beyond_the_limit(
     assert 1 == len(server.requests)
 
 
-async def test_a_body_without_end(server: Loopback, transport: str | None, small: None) -> None:
+async def test_a_body_without_end(server: Loopback, transport: Choice, small: None) -> None:
     """A body that never ends is read up to the limit."""
     server.default = flood(head(200, [("transfer-encoding", "chunked")]), b"3e8\r\n" + b" " * 1000 + b"\r\n")
     async with connect(server, transport=transport) as client:
@@ -104,7 +110,7 @@ async def test_a_body_without_end(server: Loopback, transport: str | None, small
             await client.get_run("thread_1", "run_1")
 
 
-async def test_an_announced_size_beyond_the_limit(server: Loopback, transport: str | None) -> None:
+async def test_an_announced_size_beyond_the_limit(server: Loopback, transport: Choice) -> None:
     """A body announced as 10 GB is not even begun."""
     server.default = raw(head(200, length=10 << 30) + b"{", keep=True)
     async with connect(server, transport=transport) as client:
@@ -119,7 +125,7 @@ def bomb(megabytes: int, letter: bytes) -> bytes:
     return b"".join(squeezer.compress(letter * (1 << 20)) for _ in range(megabytes)) + squeezer.flush()
 
 
-async def test_a_real_bomb(server: Loopback, transport: str | None) -> None:
+async def test_a_real_bomb(server: Loopback, transport: Choice) -> None:
     """A compressed body that inflates to 100 MB ends with an error and never takes more memory than its limit."""
     server.default = answer(bomb(100, b"\0"), 200, {"content-encoding": "gzip"})
     async with connect(server, transport=transport) as client:
@@ -146,7 +152,7 @@ async def test_a_real_bomb(server: Loopback, transport: str | None) -> None:
     ],
     ids=["cut", "cut early", "cut deflate", "not compressed", "no deflate", "rubbish behind"],
 )
-async def test_broken_compression(server: Loopback, transport: str | None, body: bytes, encoding: str) -> None:
+async def test_broken_compression(server: Loopback, transport: Choice, body: bytes, encoding: str) -> None:
     """Compressed data that ends early or is none at all is a DecodeError."""
     server.default = answer(body, 200, {"content-encoding": encoding})
     async with connect(server, transport=transport) as client:
@@ -157,7 +163,7 @@ async def test_broken_compression(server: Loopback, transport: str | None, body:
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, br", "x" * 1000, "gzip,gzip"])
-async def test_an_encoding_nobody_asked_for(server: Loopback, transport: str | None, encoding: str) -> None:
+async def test_an_encoding_nobody_asked_for(server: Loopback, transport: Choice, encoding: str) -> None:
     """Only gzip and deflate are asked for; anything else is a DecodeError, not guessed at nor inflated."""
     server.default = answer(run_of(1000), 200, {"content-encoding": encoding})
     async with connect(server, transport=transport) as client:
@@ -170,7 +176,7 @@ async def test_an_encoding_nobody_asked_for(server: Loopback, transport: str | N
 
 @pytest.mark.parametrize("headers", [{}, {"content-encoding": "gzip"}, {"content-encoding": "br"}], ids=repr)
 async def test_the_status_of_an_error_counts_more_than_its_body(
-    server: Loopback, transport: str | None, headers: dict[str, str]
+    server: Loopback, transport: Choice, headers: dict[str, str]
 ) -> None:
     """An error whose body cannot be read is the error of its status all the same."""
     server.default = answer(b"\xff\xfe not gzip", 500, headers)
@@ -190,7 +196,7 @@ def errors_without_end() -> dict[str, Behaviour]:
 
 
 @pytest.mark.parametrize("behaviour", list(errors_without_end()))
-async def test_the_body_of_an_error_is_read_in_part(server: Loopback, transport: str | None, behaviour: str) -> None:
+async def test_the_body_of_an_error_is_read_in_part(server: Loopback, transport: Choice, behaviour: str) -> None:
     """Of an error's endless body the first megabyte is read and an excerpt kept; its connection is closed."""
     server.default = errors_without_end()[behaviour]
     async with connect(server, transport=transport, retry=ONCE) as client:
@@ -216,7 +222,7 @@ HEADS: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("behaviour", list(HEADS))
-async def test_too_much_around_the_body(server: Loopback, transport: str | None, behaviour: str) -> None:
+async def test_too_much_around_the_body(server: Loopback, transport: Choice, behaviour: str) -> None:
     """Heads, chunk sizes and trailers beyond any measure break the connection, in clear words."""
     server.default = HEADS[behaviour]
     async with connect(server, transport=transport, retry=ONCE) as client:
@@ -228,7 +234,7 @@ async def test_too_much_around_the_body(server: Loopback, transport: str | None,
     assert len(str(caught.value)) < 1000
 
 
-async def test_deep_json(server: Loopback, transport: str | None) -> None:
+async def test_deep_json(server: Loopback, transport: Choice) -> None:
     """JSON nested 100,000 deep is a DecodeError."""
     server.default = answer(b'{"id":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
     async with connect(server, transport=transport) as client:
@@ -239,7 +245,7 @@ async def test_deep_json(server: Loopback, transport: str | None) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_no_redirect_is_followed(
-    server: Loopback, loop_thread: LoopThread, transport: str | None, method: str, status: int
+    server: Loopback, loop_thread: LoopThread, transport: Choice, method: str, status: int
 ) -> None:
     """A redirect is an error that names its target; nothing, least of all the key, is sent there."""
     with Loopback(loop_thread) as elsewhere:
@@ -260,7 +266,7 @@ async def test_no_redirect_is_followed(
 
 
 async def test_a_callers_client_that_follows_redirects_does_not_here(
-    server: Loopback, loop_thread: LoopThread, setting: tuple[str, str | None]
+    server: Loopback, loop_thread: LoopThread, setting: tuple[str, Choice]
 ) -> None:
     """A caller's httpx client set up to follow redirects follows none of ours."""
     with Loopback(loop_thread) as elsewhere:

@@ -13,7 +13,7 @@ from asyncassist import APIConnectionError, APIStatusError, AsyncClient, UsageEr
 from asyncassist._transport.environment import proxy_for
 from asyncassist._transport.settings import BaseUrl
 
-from .helpers import KEY, ONCE, connect, pool_of
+from .helpers import KEY, ONCE, Choice, connect, pool_of
 from .loopback import RUN, Loopback, LoopThread, answer, closed_port, head, raw, tunnel
 
 pytestmark = pytest.mark.anyio
@@ -22,12 +22,12 @@ PASSWORD = "hunter2-of-the-proxy"
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
 async def test_plain_http_goes_through_the_proxy_as_it_is(
-    server: Loopback, loop_thread: LoopThread, transport: str | None
+    server: Loopback, loop_thread: LoopThread, transport: Choice
 ) -> None:
     """A request over http is handed to the proxy with its whole URL, over connections that are kept."""
     with Loopback(loop_thread) as proxy:
@@ -43,7 +43,7 @@ async def test_plain_http_goes_through_the_proxy_as_it_is(
 
 
 async def test_https_goes_through_a_tunnel(
-    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, transport: str | None
+    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, transport: Choice
 ) -> None:
     """A request over https goes through a tunnel; the proxy sees the host and nothing else, the key least of all."""
     with Loopback(loop_thread) as proxy:
@@ -59,9 +59,7 @@ async def test_https_goes_through_a_tunnel(
     assert 1 == tls_server.opened
 
 
-async def test_the_proxy_is_given_its_password(
-    server: Loopback, loop_thread: LoopThread, transport: str | None
-) -> None:
+async def test_the_proxy_is_given_its_password(server: Loopback, loop_thread: LoopThread, transport: Choice) -> None:
     """Name and password in the proxy's URL are sent to the proxy."""
     with Loopback(loop_thread) as proxy:
         url = f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}"
@@ -74,7 +72,7 @@ async def test_the_proxy_is_given_its_password(
     assert httpx.BasicAuth("user", PASSWORD)._auth_header == sent
 
 
-async def test_a_proxy_object_is_taken_too(server: Loopback, loop_thread: LoopThread, transport: str | None) -> None:
+async def test_a_proxy_object_is_taken_too(server: Loopback, loop_thread: LoopThread, transport: Choice) -> None:
     """``proxy=`` takes an httpx.Proxy, headers included."""
     with Loopback(loop_thread) as proxy:
         given = httpx.Proxy(proxy.origin, headers={"X-Team": "blue"})
@@ -85,14 +83,14 @@ async def test_a_proxy_object_is_taken_too(server: Loopback, loop_thread: LoopTh
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_that_is_not_there(scheme: str, nothing_left: None, transport: str | None) -> None:
+async def test_a_proxy_that_is_not_there(scheme: str, nothing_left: None, transport: Choice) -> None:
     """A proxy that refuses connections is a clear error; nothing was sent, and no password is shown."""
     with closed_port() as port:
         client = AsyncClient(
             api_key=KEY,
             base_url=f"{scheme}://server.example/v1",
             proxy=f"http://user:{PASSWORD}@127.0.0.1:{port}",
-            transport=transport,  # type: ignore[arg-type]
+            transport=transport,
             retry=ONCE,
         )
         async with client:
@@ -105,7 +103,7 @@ async def test_a_proxy_that_is_not_there(scheme: str, nothing_left: None, transp
 
 @pytest.mark.parametrize("status", [407, 403, 502])
 async def test_a_proxy_that_opens_no_tunnel(
-    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, transport: str | None, status: int
+    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, transport: Choice, status: int
 ) -> None:
     """A proxy that refuses a tunnel is a connection error with its status; nothing was sent."""
     with Loopback(loop_thread) as proxy:
@@ -118,7 +116,7 @@ async def test_a_proxy_that_opens_no_tunnel(
     assert [] == tls_server.requests
 
 
-async def test_an_answer_of_the_proxy_itself(server: Loopback, loop_thread: LoopThread, transport: str | None) -> None:
+async def test_an_answer_of_the_proxy_itself(server: Loopback, loop_thread: LoopThread, transport: Choice) -> None:
     """What a forwarding proxy answers itself is an answer like any other."""
     with Loopback(loop_thread) as proxy:
         proxy.default = raw(head(407, length=0))
@@ -130,7 +128,7 @@ async def test_an_answer_of_the_proxy_itself(server: Loopback, loop_thread: Loop
 
 
 async def test_tunnels_that_break_are_replaced(
-    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, transport: str | None
+    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, transport: Choice
 ) -> None:
     """A tunnel closed while it was unused is replaced before anything is sent on it."""
     tls_server.script.append(answer(RUN, keep=False))
@@ -145,7 +143,7 @@ async def test_tunnels_that_break_are_replaced(
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 async def test_the_environment_names_the_proxy(
-    server: Loopback, loop_thread: LoopThread, transport: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+    server: Loopback, loop_thread: LoopThread, transport: Choice, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTTP_PROXY and ALL_PROXY are obeyed unless ``proxy=`` is given, and NO_PROXY excepts hosts."""
     with Loopback(loop_thread) as proxy, Loopback(loop_thread) as other:
@@ -166,7 +164,7 @@ async def test_the_environment_names_the_proxy_for_https(
     tls_server: Loopback,
     loop_thread: LoopThread,
     trusting: ssl.SSLContext,
-    transport: str | None,
+    transport: Choice,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """HTTPS_PROXY is obeyed for https, HTTP_PROXY is not."""
@@ -299,16 +297,16 @@ def test_what_cannot_be_a_proxy(proxy: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-def test_socks_needs_a_package(scheme: str, monkeypatch: pytest.MonkeyPatch, transport: str | None) -> None:
+def test_socks_needs_a_package(scheme: str, monkeypatch: pytest.MonkeyPatch, transport: Choice) -> None:
     """A SOCKS proxy, given or in the environment, is refused at construction where it could not be used."""
     with pytest.raises(UsageError, match="SOCKS"):
         AsyncClient(
             api_key=KEY, base_url="http://server.example/v1", proxy=f"{scheme}://proxy.example", transport=transport
-        )  # type: ignore[arg-type]
+        )
     monkeypatch.setattr("asyncassist._transport.connections.find_spec", lambda name: name)
     if transport is None:
         AsyncClient(api_key=KEY, base_url="http://server.example/v1", proxy=f"{scheme}://proxy.example")
     monkeypatch.undo()
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://proxy.example")
     with pytest.raises(UsageError, match="SOCKS"):
-        AsyncClient(api_key=KEY, base_url="http://server.example/v1", transport=transport)  # type: ignore[arg-type]
+        AsyncClient(api_key=KEY, base_url="http://server.example/v1", transport=transport)

@@ -18,14 +18,14 @@ from anyio.lowlevel import checkpoint
 from asyncassist import NO_KEY, UNSET, APIConnectionError, AsyncClient, UsageError
 from asyncassist._transport import sender
 
-from .helpers import KEY, ONCE, connect
+from .helpers import KEY, ONCE, Choice, connect
 from .loopback import RUN, Loopback, answer, hold
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
@@ -36,7 +36,7 @@ def names(server: Loopback, number: int = -1) -> set[str]:
 PLAIN = {"host", "accept", "accept-encoding", "user-agent", "authorization", "openai-beta"}
 
 
-async def test_a_read(server: Loopback, transport: str | None) -> None:
+async def test_a_read(server: Loopback, transport: Choice) -> None:
     """A GET has these headers and no others: no Content-Type, no length, no cookies."""
     async with connect(server, transport=transport) as client:
         await client.get_run("thread_1", "run_1")
@@ -54,7 +54,7 @@ async def test_a_read(server: Loopback, transport: str | None) -> None:
     assert agent.startswith("asyncassist/")
 
 
-async def test_a_create(server: Loopback, transport: str | None) -> None:
+async def test_a_create(server: Loopback, transport: Choice) -> None:
     """A POST with a body has its type and length; what was not given is not in it, and None is null."""
     async with connect(server, transport=transport) as client:
         await client.create_run("thread_1", assistant_id="asst_1", model=None, temperature=0.5)
@@ -86,7 +86,7 @@ def test_the_agent_of_a_source_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["cancel", "create_thread"],
 )
 async def test_a_post_without_a_body(
-    server: Loopback, transport: str | None, call: Callable[[AsyncClient], Awaitable[object]]
+    server: Loopback, transport: Choice, call: Callable[[AsyncClient], Awaitable[object]]
 ) -> None:
     """A POST without a body has no Content-Type, even where the caller's default headers name one, and length 0."""
     async with connect(
@@ -101,7 +101,7 @@ async def test_a_post_without_a_body(
     assert "application/json; charset=utf-8" == server.requests[1].header("content-type")
 
 
-async def test_a_delete(server: Loopback, transport: str | None) -> None:
+async def test_a_delete(server: Loopback, transport: Choice) -> None:
     """A DELETE has neither body nor type."""
     server.default = answer({"id": "thread_1", "deleted": True})
     async with connect(server, transport=transport) as client:
@@ -115,7 +115,7 @@ async def test_a_delete(server: Loopback, transport: str | None) -> None:
     assert PLAIN == names(server) - {"connection", "content-length"}
 
 
-async def test_cookies_are_not_kept(server: Loopback, transport: str | None) -> None:
+async def test_cookies_are_not_kept(server: Loopback, transport: Choice) -> None:
     """A cookie the server sets is not sent back: one client serves many users."""
     server.default = answer(RUN, 200, {"set-cookie": "session=1; Path=/"})
     by_name = server.url.replace("127.0.0.1", "localhost")  # an address gets no cookies anyway
@@ -138,7 +138,7 @@ async def test_cookies_are_not_kept(server: Loopback, transport: str | None) -> 
         ("/caf\u00e9", "/caf%C3%A9/threads/thread_1"),
     ],
 )
-async def test_the_base_urls_path_is_kept(server: Loopback, transport: str | None, suffix: str, target: str) -> None:
+async def test_the_base_urls_path_is_kept(server: Loopback, transport: Choice, suffix: str, target: str) -> None:
     """A path in the base URL goes before every path, with or without a slash at its end."""
     async with connect(server, transport=transport, base_url=server.origin + suffix) as client:
         await client.get_thread("thread_1")
@@ -146,7 +146,7 @@ async def test_the_base_urls_path_is_kept(server: Loopback, transport: str | Non
     assert target == server.requests[0].target
 
 
-async def test_default_query_and_headers(server: Loopback, transport: str | None) -> None:
+async def test_default_query_and_headers(server: Loopback, transport: Choice) -> None:
     """Default and extra query and headers go with every request; a later value replaces an earlier one."""
     server.default = answer({"data": [], "has_more": False})
     async with connect(
@@ -166,7 +166,7 @@ async def test_default_query_and_headers(server: Loopback, transport: str | None
     assert ("2", "1") == (second.header("x-a"), second.header("x-b"))
 
 
-async def test_extra_fields_of_a_vendor(server: Loopback, transport: str | None) -> None:
+async def test_extra_fields_of_a_vendor(server: Loopback, transport: Choice) -> None:
     """Extra fields are merged into every body that creates or changes something, and win over given ones."""
     async with connect(server, transport=transport) as client:
         copy = client.with_options(extra_body={"x_vendor": {"a": [1]}, "model": "b"})
@@ -185,7 +185,7 @@ IDS = ["a b", "a/b", "../x", "..%2Fx", "a?b=c", "a#b", "a%2fb", "ä€😀", "a;
 
 
 @pytest.mark.parametrize("id_", IDS)
-async def test_an_id_is_one_segment(server: Loopback, transport: str | None, id_: str) -> None:
+async def test_an_id_is_one_segment(server: Loopback, transport: Choice, id_: str) -> None:
     """Whatever an id holds, it stays one quoted segment of its path."""
     async with connect(server, transport=transport) as client:
         await client.get_run(id_, "run_1")
@@ -202,7 +202,7 @@ NO_IDS: list[Any] = [None, 5, b"thread_1", ["thread_1"], UNSET]
 
 
 @pytest.mark.parametrize("id_", BAD_IDS + NO_IDS, ids=lambda id_: repr(id_)[:20])
-async def test_hostile_ids_are_refused(server: Loopback, transport: str | None, id_: Any) -> None:
+async def test_hostile_ids_are_refused(server: Loopback, transport: Choice, id_: Any) -> None:
     """What cannot be an id is refused before anything is sent, by every operation that takes one."""
     error = UsageError if id_ in BAD_IDS else TypeError
     async with connect(server, transport=transport) as client:
@@ -232,7 +232,7 @@ async def test_hostile_ids_are_refused(server: Loopback, transport: str | None, 
     [math.nan, math.inf, b"x", {1: 2}, {"a": {3}}, object(), 10**5000, print],
     ids=lambda value: type(value).__name__,
 )
-async def test_what_is_no_json_is_refused(server: Loopback, transport: str | None, value: Any) -> None:
+async def test_what_is_no_json_is_refused(server: Loopback, transport: Choice, value: Any) -> None:
     """A body JSON cannot carry is a UsageError that names the place; nothing is sent."""
     async with connect(server, transport=transport) as client:
         with pytest.raises(UsageError):
@@ -243,7 +243,7 @@ async def test_what_is_no_json_is_refused(server: Loopback, transport: str | Non
     assert [] == server.requests
 
 
-async def test_unknown_parameters_are_refused(server: Loopback, transport: str | None) -> None:
+async def test_unknown_parameters_are_refused(server: Loopback, transport: Choice) -> None:
     """An unknown parameter is a TypeError, as of any function; nothing is sent."""
     async with connect(server, transport=transport) as client:
         with pytest.raises(TypeError, match="'modle'"):
@@ -252,7 +252,7 @@ async def test_unknown_parameters_are_refused(server: Loopback, transport: str |
     assert [] == server.requests
 
 
-async def test_every_request_has_its_own_key(server: Loopback, transport: str | None) -> None:
+async def test_every_request_has_its_own_key(server: Loopback, transport: Choice) -> None:
     """An async key function is called for each request, in the task of the request: each user is sent with his key."""
     user: ContextVar[str] = ContextVar("user")
     server.default = hold()
@@ -280,12 +280,12 @@ async def test_every_request_has_its_own_key(server: Loopback, transport: str | 
 
     assert 40 == calls
     for request in server.requests:
-        number = request.target.split("run_")[1].split("/")[0]
-        assert f"Bearer key-of-{number}" == request.header("authorization")
+        user_of_run = request.target.split("run_")[1].split("/")[0]
+        assert f"Bearer key-of-{user_of_run}" == request.header("authorization")
 
 
 @pytest.mark.parametrize("source", [lambda: KEY, lambda: f" {KEY}\n", KEY, f"\t{KEY} "])
-async def test_keys_are_stripped(server: Loopback, transport: str | None, source: Any) -> None:
+async def test_keys_are_stripped(server: Loopback, transport: Choice, source: Any) -> None:
     """A key is given as it is or by a plain function, and spaces around it are dropped."""
     async with connect(server, api_key=source, transport=transport) as client:
         await client.get_run("thread_1", "run_1")
@@ -293,7 +293,7 @@ async def test_keys_are_stripped(server: Loopback, transport: str | None, source
     assert f"Bearer {KEY}" == server.requests[0].header("authorization")
 
 
-async def test_no_key(server: Loopback, transport: str | None) -> None:
+async def test_no_key(server: Loopback, transport: Choice) -> None:
     """NO_KEY sends no Authorization header, and ``beta=None`` no OpenAI-Beta."""
     async with connect(server, api_key=NO_KEY, beta=None, transport=transport) as client:
         await client.get_run("thread_1", "run_1")
@@ -301,16 +301,14 @@ async def test_no_key(server: Loopback, transport: str | None) -> None:
     assert PLAIN - {"authorization", "openai-beta"} == names(server) - {"connection"}
 
 
-async def test_a_host_that_is_not_found(
-    transport: str | None, nothing_left: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_host_that_is_not_found(transport: Choice, nothing_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host name that cannot be resolved is a connection error with the reason; nothing was sent."""
 
     def getaddrinfo(*_: object, **__: object) -> object:
         raise socket.gaierror(-2, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    client = AsyncClient(api_key=KEY, base_url="http://server.example/v1", transport=transport, retry=ONCE)  # type: ignore[arg-type]
+    client = AsyncClient(api_key=KEY, base_url="http://server.example/v1", transport=transport, retry=ONCE)
     async with client:
         with pytest.raises(APIConnectionError, match="cannot connect to http://server.example/v1: .*unknown") as caught:
             await client.create_thread()

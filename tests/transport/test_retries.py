@@ -155,7 +155,7 @@ async def test_what_was_perhaps_done_is_not_done_twice(operation: str, failure: 
 
     assert 1 == len(script.sent)
     assert [] == naps.taken
-    assert isinstance(caught.value, APIStatusError) or caught.value.sent
+    assert getattr(caught.value, "sent", True)
 
 
 @pytest.mark.parametrize("failure", list(WILL_NOT_CHANGE))

@@ -12,7 +12,7 @@ import pytest
 
 from asyncassist import APIConnectionError, APIStatusError, AsyncAssistError, AsyncClient, RetryPolicy
 
-from .helpers import ONCE, age, connect, paced, pool_of, settle, until
+from .helpers import ONCE, Choice, age, connect, paced, pool_of, settle, until
 from .loopback import RUN, Behaviour, Loopback, LoopThread, answer, drop, drop_unread, hold, reset
 
 pytestmark = pytest.mark.anyio
@@ -35,14 +35,14 @@ OBJECT = RUN | {"deleted": True, "data": [], "has_more": False}
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
 @pytest.mark.parametrize("operation", list(SAFE))
 @pytest.mark.parametrize(("idle", "opened"), [(59.0, 1), (61.0, 2)])
 async def test_what_may_be_repeated_takes_connections_unused_for_a_minute(
-    server: Loopback, transport: str | None, operation: str, idle: float, opened: int
+    server: Loopback, transport: Choice, operation: str, idle: float, opened: int
 ) -> None:
     """Reads, polls, cancels and deletes take a connection that was unused for up to 60 seconds."""
     server.default = answer(OBJECT)
@@ -59,7 +59,7 @@ async def test_what_may_be_repeated_takes_connections_unused_for_a_minute(
 @pytest.mark.parametrize("operation", list(UNSAFE))
 @pytest.mark.parametrize(("idle", "opened"), [(1.9, 1), (2.1, 2)])
 async def test_what_must_not_be_repeated_takes_fresh_connections(
-    server: Loopback, transport: str | None, operation: str, idle: float, opened: int
+    server: Loopback, transport: Choice, operation: str, idle: float, opened: int
 ) -> None:
     """Creates, modifications and tool outputs take a connection unused for up to 2 seconds, else a new one."""
     async with connect(server, transport=transport) as client:
@@ -72,7 +72,7 @@ async def test_what_must_not_be_repeated_takes_fresh_connections(
         assert opened == pool_of(client).connections
 
 
-async def test_a_connection_the_server_has_closed_is_not_used(server: Loopback, transport: str | None) -> None:
+async def test_a_connection_the_server_has_closed_is_not_used(server: Loopback, transport: Choice) -> None:
     """A connection that ended while it was unused is noticed before anything is sent on it."""
     async with connect(server, retry=ONCE, transport=transport) as client:
         await client.get_run("thread_1", "run_1")
@@ -86,7 +86,7 @@ async def test_a_connection_the_server_has_closed_is_not_used(server: Loopback, 
     assert 2 == server.opened
 
 
-async def test_an_answer_may_end_its_connection(server: Loopback, transport: str | None) -> None:
+async def test_an_answer_may_end_its_connection(server: Loopback, transport: Choice) -> None:
     """``Connection: close`` is obeyed, and the next call has a new connection."""
     server.script.append(answer(RUN, keep=False))
     async with connect(server, retry=ONCE, transport=transport) as client:
@@ -99,7 +99,7 @@ async def test_an_answer_may_end_its_connection(server: Loopback, transport: str
 @pytest.mark.parametrize("drops", [drop(acts=False), drop_unread, reset], ids=["closed", "unread", "reset"])
 @pytest.mark.parametrize("operation", list(SAFE))
 async def test_what_may_be_repeated_survives_a_dropped_connection(
-    server: Loopback, transport: str | None, operation: str, drops: Behaviour
+    server: Loopback, transport: Choice, operation: str, drops: Behaviour
 ) -> None:
     """A read, a cancel or a delete lost on a reused connection is sent again at once, even where retries are off."""
     server.default = answer(OBJECT)
@@ -115,7 +115,7 @@ async def test_what_may_be_repeated_survives_a_dropped_connection(
 
 
 async def test_a_fresh_connection_is_taken_for_what_was_lost_on_a_reused_one(
-    server: Loopback, transport: str | None
+    server: Loopback, transport: Choice
 ) -> None:
     """What was lost on a reused connection goes out on a new one, for the other unused ones may be as dead."""
     server.script.extend([hold(), hold()])
@@ -134,9 +134,7 @@ async def test_a_fresh_connection_is_taken_for_what_was_lost_on_a_reused_one(
 
 
 @pytest.mark.parametrize("operation", ["read", "list", "cancel", "delete"])
-async def test_a_server_that_keeps_dropping_is_given_time(
-    server: Loopback, transport: str | None, operation: str
-) -> None:
+async def test_a_server_that_keeps_dropping_is_given_time(server: Loopback, transport: Choice, operation: str) -> None:
     """What is lost on a new connection is sent again after a pause, as often as the policy says."""
     server.default = answer(OBJECT)
     async with connect(server, transport=transport) as client:
@@ -156,7 +154,7 @@ async def test_a_server_that_keeps_dropping_is_given_time(
 @pytest.mark.parametrize("is_reused", [True, False], ids=["reused", "fresh"])
 @pytest.mark.parametrize("operation", list(UNSAFE))
 async def test_what_must_not_be_repeated_is_not_sent_again(
-    server: Loopback, transport: str | None, operation: str, drops: Behaviour, is_reused: bool
+    server: Loopback, transport: Choice, operation: str, drops: Behaviour, is_reused: bool
 ) -> None:
     """A create, a modification or tool outputs lost on a dropped connection are not sent again; the error says so."""
     async with connect(server, transport=transport) as client:
@@ -174,7 +172,7 @@ async def test_what_must_not_be_repeated_is_not_sent_again(
 
 
 async def test_what_was_never_sent_is_sent_again(
-    loop_thread: LoopThread, nothing_left: None, transport: str | None
+    loop_thread: LoopThread, nothing_left: None, transport: Choice
 ) -> None:
     """A create is tried again when the server refused the connection; it is sent once the server is back."""
     with Loopback(loop_thread) as server:
@@ -188,7 +186,7 @@ async def test_what_was_never_sent_is_sent_again(
     assert [0.5, 1.0] == naps.taken
 
 
-async def test_faults_make_no_duplicates(server: Loopback, transport: str | None) -> None:
+async def test_faults_make_no_duplicates(server: Loopback, transport: Choice) -> None:
     """Creates under faults of all kinds: none is done twice, and each ends with its object or a clear error."""
     weather: list[Behaviour] = [
         answer(RUN),
@@ -227,7 +225,7 @@ async def test_faults_make_no_duplicates(server: Loopback, transport: str | None
     assert max(refused.values()) <= 3
 
 
-async def test_many_reads_under_faults_all_succeed(server: Loopback, transport: str | None) -> None:
+async def test_many_reads_under_faults_all_succeed(server: Loopback, transport: Choice) -> None:
     """Reads meet a fault at every third request, and all come through."""
     server.script.extend([answer(RUN), answer(RUN), drop(), answer(RUN), answer(RUN), reset] * 10)
     failures: list[AsyncAssistError] = []

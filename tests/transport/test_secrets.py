@@ -18,7 +18,7 @@ import pytest
 from asyncassist import APIStatusError, AsyncAssistError, AsyncClient, Timeout, UsageError
 from asyncassist._transport.settings import Credentials, Secrets
 
-from .helpers import ONCE, connect
+from .helpers import ONCE, Choice, connect
 from .loopback import RUN, Behaviour, Loopback, LoopThread, answer, chunked, drop, hang, head, raw, reset
 
 pytestmark = pytest.mark.anyio
@@ -31,12 +31,12 @@ HEADERS = {"api-key": TOKEN, "X-Gateway-Authorization": f"Basic {PASSWORD}"}
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
 @pytest.fixture
-def client(server: Loopback, transport: str | None) -> AsyncClient:
+def client(server: Loopback, transport: Choice) -> AsyncClient:
     client = connect(
         server, api_key=KEY, default_headers=HEADERS, transport=transport, retry=ONCE, timeout=Timeout(attempt=0.2)
     )
@@ -128,7 +128,7 @@ async def failure(client: AsyncClient, method: str) -> AsyncAssistError:
 
 
 async def test_a_refused_connection_shows_no_secret(
-    loop_thread: LoopThread, nothing_left: None, transport: str | None
+    loop_thread: LoopThread, nothing_left: None, transport: Choice
 ) -> None:
     """A server that is not there learns no key, and neither does the reader of the error."""
     with Loopback(loop_thread) as server:
@@ -210,7 +210,7 @@ async def test_a_bad_header_is_not_shown(value: str, server: Loopback, client: A
 
 
 @pytest.mark.parametrize("bad", ["", " ", f"{KEY}\n x", f"{KEY}\u20ac", None, KEY.encode(), 5])
-async def test_a_bad_key_from_a_function_is_not_shown(server: Loopback, transport: str | None, bad: Any) -> None:
+async def test_a_bad_key_from_a_function_is_not_shown(server: Loopback, transport: Choice, bad: Any) -> None:
     """What a key function returns is checked like a key and never shown; nothing is sent."""
 
     async def later() -> Any:
@@ -279,7 +279,7 @@ def test_short_values_are_no_secrets() -> None:
 
 
 async def test_what_is_logged_of_a_good_call(
-    server: Loopback, transport: str | None, caplog: pytest.LogCaptureFixture
+    server: Loopback, transport: Choice, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A line per answer: operation, status, size, time, attempt and a few harmless headers; nothing secret."""
     caplog.set_level(logging.DEBUG, "asyncassist")
@@ -304,7 +304,7 @@ async def test_what_is_logged_of_a_good_call(
 
 
 async def test_logging_costs_nothing_when_it_is_off(
-    server: Loopback, transport: str | None, caplog: pytest.LogCaptureFixture
+    server: Loopback, transport: Choice, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without DEBUG nothing is logged."""
     caplog.set_level(logging.INFO, "asyncassist")
@@ -314,7 +314,7 @@ async def test_logging_costs_nothing_when_it_is_off(
     assert [] == [record for record in caplog.records if record.name.startswith("asyncassist")]
 
 
-async def test_users_see_their_own_errors(server: Loopback, transport: str | None) -> None:
+async def test_users_see_their_own_errors(server: Loopback, transport: Choice) -> None:
     """An error of the caller's own key function passes through as it is."""
 
     class NoTokenToday(Exception):
@@ -331,7 +331,7 @@ async def test_users_see_their_own_errors(server: Loopback, transport: str | Non
 
 
 @pytest.mark.parametrize("name", ["Authorization", "authorization"])
-async def test_a_given_authorization_replaces_the_key(server: Loopback, transport: str | None, name: str) -> None:
+async def test_a_given_authorization_replaces_the_key(server: Loopback, transport: Choice, name: str) -> None:
     """An Authorization header of the caller's is sent instead of the key, and is as secret."""
     server.default = answer({"error": {"message": f"bad token {TOKEN}"}}, 401)
     async with connect(server, default_headers={name: f"Bearer {TOKEN}"}, transport=transport) as client:
@@ -342,7 +342,7 @@ async def test_a_given_authorization_replaces_the_key(server: Loopback, transpor
     check(everything(caught.value))
 
 
-async def test_a_good_answer_is_not_changed(server: Loopback, transport: str | None) -> None:
+async def test_a_good_answer_is_not_changed(server: Loopback, transport: Choice) -> None:
     """Data are the caller's: an object that happens to hold the key is returned as it is."""
     server.default = answer({**RUN, "instructions": KEY}, 200, {"x-echo": KEY})
     async with connect(server, api_key=KEY, transport=transport) as client:

@@ -10,14 +10,14 @@ import pytest
 
 from asyncassist import APIStatusError, APITimeoutError, AsyncClient, RetryPolicy, Timeout
 
-from .helpers import ONCE, connect, paced, pool_of, until
+from .helpers import ONCE, Choice, connect, paced, pool_of, until
 from .loopback import RUN, Behaviour, Loopback, answer, chunked, drip, hang, head, raw
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
@@ -35,7 +35,7 @@ SLOW: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("behaviour", list(SLOW))
-async def test_an_attempt_is_limited(server: Loopback, transport: str | None, behaviour: str) -> None:
+async def test_an_attempt_is_limited(server: Loopback, transport: Choice, behaviour: str) -> None:
     """An attempt ends with its timeout wherever the server dawdles, costs its connection and is tried again."""
     server.script.append(SLOW[behaviour])
     async with connect(server, transport=transport, timeout=Timeout(attempt=0.1, total=30)) as client:
@@ -48,7 +48,7 @@ async def test_an_attempt_is_limited(server: Loopback, transport: str | None, be
     assert 2 == server.opened
 
 
-async def test_a_create_that_timed_out_is_not_sent_again(server: Loopback, transport: str | None) -> None:
+async def test_a_create_that_timed_out_is_not_sent_again(server: Loopback, transport: Choice) -> None:
     """After an attempt's timeout nobody knows whether a create was done: it is not sent again; the error says so."""
     server.default = hang
     async with connect(server, transport=transport, timeout=Timeout(attempt=0.1)) as client:
@@ -62,7 +62,7 @@ async def test_a_create_that_timed_out_is_not_sent_again(server: Loopback, trans
     assert isinstance(error, TimeoutError)
 
 
-async def test_reads_give_up_in_the_end(server: Loopback, transport: str | None) -> None:
+async def test_reads_give_up_in_the_end(server: Loopback, transport: Choice) -> None:
     """A read whose every attempt times out raises the last of the timeouts."""
     server.default = hang
     async with connect(
@@ -75,7 +75,7 @@ async def test_reads_give_up_in_the_end(server: Loopback, transport: str | None)
     assert 2 == len(server.requests)
 
 
-async def test_the_total_is_limited(server: Loopback, transport: str | None) -> None:
+async def test_the_total_is_limited(server: Loopback, transport: Choice) -> None:
     """The total timeout ends a call in the middle of an attempt; nothing is tried again."""
     server.default = hang
     async with connect(server, transport=transport, timeout=0.1) as client:
@@ -86,7 +86,7 @@ async def test_the_total_is_limited(server: Loopback, transport: str | None) -> 
     assert ("total", 1) == (caught.value.phase, caught.value.attempts)
 
 
-async def test_a_pause_beyond_the_total_is_not_begun(server: Loopback, transport: str | None) -> None:
+async def test_a_pause_beyond_the_total_is_not_begun(server: Loopback, transport: Choice) -> None:
     """An error is raised at once when the next attempt would come after the total timeout."""
     server.default = answer({}, 503, {"retry-after": "30"})
     async with connect(server, transport=transport, timeout=20) as client:
@@ -98,7 +98,7 @@ async def test_a_pause_beyond_the_total_is_not_begun(server: Loopback, transport
     assert (30.0, 1) == (caught.value.retry_after, caught.value.attempts)
 
 
-async def test_no_limits_at_all(server: Loopback, transport: str | None) -> None:
+async def test_no_limits_at_all(server: Loopback, transport: Choice) -> None:
     """``timeout=None`` sets no limit."""
     server.script.append(chunked(b'{"id": "run_1", ', b'"thread_id": "t", "status": "queued"}'))
     async with connect(server, transport=transport, timeout=None) as client:
@@ -107,7 +107,7 @@ async def test_no_limits_at_all(server: Loopback, transport: str | None) -> None
     assert "queued" == run.status
 
 
-async def test_a_connection_that_is_never_accepted(nothing_left: None, transport: str | None) -> None:
+async def test_a_connection_that_is_never_accepted(nothing_left: None, transport: Choice) -> None:
     """A host that does not react to connecting runs into the connect timeout; nothing was sent: a create may go on."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
@@ -120,7 +120,7 @@ async def test_a_connection_that_is_never_accepted(nothing_left: None, transport
             base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1",
             timeout=Timeout(connect=0.1),
             retry=RetryPolicy(attempts=2),
-            transport=transport,  # type: ignore[arg-type]
+            transport=transport,
         )
         paced(client)
         async with client:
@@ -130,7 +130,7 @@ async def test_a_connection_that_is_never_accepted(nothing_left: None, transport
     assert ("connect", False, 2) == (caught.value.phase, caught.value.sent, caught.value.attempts)
 
 
-async def test_a_key_that_never_comes(server: Loopback, transport: str | None) -> None:
+async def test_a_key_that_never_comes(server: Loopback, transport: Choice) -> None:
     """The function given as ``api_key`` is limited by the total timeout, and the error names it."""
 
     async def key() -> str:
@@ -145,7 +145,7 @@ async def test_a_key_that_never_comes(server: Loopback, transport: str | None) -
     assert [] == server.requests
 
 
-async def test_the_attempt_begins_after_the_key(server: Loopback, transport: str | None) -> None:
+async def test_the_attempt_begins_after_the_key(server: Loopback, transport: Choice) -> None:
     """Fetching the key is not counted into the attempt."""
 
     async def key() -> str:
@@ -157,7 +157,7 @@ async def test_the_attempt_begins_after_the_key(server: Loopback, transport: str
 
 
 @pytest.mark.parametrize("call", ["get", "create"])
-async def test_one_slow_call_does_not_hurt_the_others(server: Loopback, transport: str | None, call: str) -> None:
+async def test_one_slow_call_does_not_hurt_the_others(server: Loopback, transport: Choice, call: str) -> None:
     """While one call times out, others go on over their own connections."""
     calls: dict[str, Callable[[AsyncClient], Awaitable[object]]] = {
         "get": lambda client: client.get_run("thread_1", "slow"),

@@ -15,14 +15,14 @@ import trustme
 from asyncassist import APIConnectionError, APITimeoutError, AsyncClient, Timeout, UsageError
 from asyncassist._transport.environment import tls_context
 
-from .helpers import KEY, ONCE, connect
+from .helpers import KEY, ONCE, Choice, connect
 from .loopback import Loopback, LoopThread
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend(setting: tuple[str, str | None]) -> str:
+def anyio_backend(setting: tuple[str, Choice]) -> str:
     return setting[0]
 
 
@@ -38,9 +38,7 @@ async def get(client: AsyncClient) -> str:
     return run.id
 
 
-async def test_a_context_is_used_as_it_is(
-    tls_server: Loopback, trusting: ssl.SSLContext, transport: str | None
-) -> None:
+async def test_a_context_is_used_as_it_is(tls_server: Loopback, trusting: ssl.SSLContext, transport: Choice) -> None:
     """``verify=`` takes an SSLContext, and one TLS connection carries several calls."""
     async with connect(tls_server, verify=trusting, transport=transport) as client:
         assert "run_1" == await get(client)
@@ -49,14 +47,14 @@ async def test_a_context_is_used_as_it_is(
     assert 1 == tls_server.opened
 
 
-async def test_a_file_of_authorities(tls_server: Loopback, authority_file: str, transport: str | None) -> None:
+async def test_a_file_of_authorities(tls_server: Loopback, authority_file: str, transport: Choice) -> None:
     """``verify=`` takes the path of a file with authorities."""
     async with connect(tls_server, verify=authority_file, transport=transport) as client:
         assert "run_1" == await get(client)
 
 
 async def test_the_file_of_authorities_in_the_environment(
-    tls_server: Loopback, authority_file: str, transport: str | None, monkeypatch: pytest.MonkeyPatch
+    tls_server: Loopback, authority_file: str, transport: Choice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SSL_CERT_FILE names the authorities where ``verify=`` does not."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
@@ -64,7 +62,7 @@ async def test_the_file_of_authorities_in_the_environment(
         assert "run_1" == await get(client)
 
 
-async def test_nothing_is_checked_on_request(tls_server: Loopback, transport: str | None) -> None:
+async def test_nothing_is_checked_on_request(tls_server: Loopback, transport: Choice) -> None:
     """``verify=False`` takes any certificate."""
     async with connect(tls_server, verify=False, transport=transport) as client:
         assert "run_1" == await get(client)
@@ -72,7 +70,7 @@ async def test_nothing_is_checked_on_request(tls_server: Loopback, transport: st
 
 @pytest.mark.parametrize("verify", ["default", "folder", "other"])
 async def test_a_certificate_nobody_trusts(
-    tls_server: Loopback, transport: str | None, verify: str, tmp_path: Path
+    tls_server: Loopback, transport: Choice, verify: str, tmp_path: Path
 ) -> None:
     """A certificate of an unknown authority is a connection error that says so, and nothing is sent."""
     other = tmp_path / "other.pem"
@@ -91,7 +89,7 @@ async def test_a_certificate_nobody_trusts(
 
 
 async def test_a_certificate_for_another_name(
-    loop_thread: LoopThread, nothing_left: None, authority: trustme.CA, trusting: ssl.SSLContext, transport: str | None
+    loop_thread: LoopThread, nothing_left: None, authority: trustme.CA, trusting: ssl.SSLContext, transport: Choice
 ) -> None:
     """A certificate of a trusted authority for another host is refused, with the reason."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -112,7 +110,7 @@ async def test_the_client_shows_its_certificate(
     authority: trustme.CA,
     server_context: ssl.SSLContext,
     authority_file: str,
-    transport: str | None,
+    transport: Choice,
     tmp_path: Path,
     form: str,
 ) -> None:
@@ -143,7 +141,7 @@ async def test_the_client_shows_its_certificate(
 
 
 async def test_a_server_that_wants_a_certificate(
-    loop_thread: LoopThread, nothing_left: None, authority: trustme.CA, trusting: ssl.SSLContext, transport: str | None
+    loop_thread: LoopThread, nothing_left: None, authority: trustme.CA, trusting: ssl.SSLContext, transport: Choice
 ) -> None:
     """A server that insists on a client's certificate is a clear connection error."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -158,7 +156,7 @@ async def test_a_server_that_wants_a_certificate(
     assert [] == server.requests
 
 
-async def test_a_server_without_tls(server: Loopback, transport: str | None) -> None:
+async def test_a_server_without_tls(server: Loopback, transport: Choice) -> None:
     """https to a server that speaks plain http is a clear connection error, and nothing is sent."""
     url = server.url.replace("http:", "https:")
     async with connect(server, base_url=url, verify=False, transport=transport, retry=ONCE) as client:
@@ -169,7 +167,7 @@ async def test_a_server_without_tls(server: Loopback, transport: str | None) -> 
     assert [] == server.requests
 
 
-async def test_a_handshake_that_never_ends(server: Loopback, transport: str | None) -> None:
+async def test_a_handshake_that_never_ends(server: Loopback, transport: Choice) -> None:
     """A server that takes the connection and leaves the TLS handshake hanging runs into the connect timeout."""
     server.hears_no_tls = True
     url = server.url.replace("http:", "https:")
@@ -182,7 +180,7 @@ async def test_a_handshake_that_never_ends(server: Loopback, transport: str | No
     assert ("connect", False) == (caught.value.phase, caught.value.sent)
 
 
-async def test_all_clients_share_one_context(monkeypatch: pytest.MonkeyPatch, transport: str | None) -> None:
+async def test_all_clients_share_one_context(monkeypatch: pytest.MonkeyPatch, transport: Choice) -> None:
     """The authorities are read once for all clients, and not at all for plain http."""
     first = tls_context(True, None)
     made: list[object] = []
