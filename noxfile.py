@@ -21,10 +21,10 @@ def _group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
-def _install(session: nox.Session, *args: str) -> None:
+def _install(session: nox.Session) -> None:
     """Install the wheel of this checkout with what its tests need."""
     others = [item for item in _group("test") if not item.startswith("asyncassist")]
-    session.install(".[server,aiohttp]", *others, *args)
+    session.install(".[server,aiohttp]", *others)
 
 
 def _steady(session: nox.Session) -> dict[str, str]:
@@ -70,8 +70,10 @@ def lowest(session: nox.Session) -> None:
         ),
         *("--python", session.python or "python", "pyproject.toml", "-o", str(oldest)),
     )
-    _install(session, "-c", str(oldest))
-    session.run("pytest", "-q", *session.posargs, env=ENVIRONMENT | {"CI": ""})
+    # The openai package wants newer dependencies than this one does.
+    others = [item for item in _group("test") if not item.startswith(("asyncassist", "openai"))]
+    session.install(".[server,aiohttp]", *others, "-c", str(oldest))
+    session.run("pytest", "-q", "--ignore=tests/server/test_clients.py", *session.posargs, env=ENVIRONMENT | {"CI": ""})
 
 
 @nox.session
@@ -106,7 +108,8 @@ def docs(session: nox.Session) -> None:
     _install(session)
     session.run("pytest", "-q", "tests/test_readme.py", env=ENVIRONMENT)
     session.run("pytest", "-q", "--doctest-modules", "--pyargs", "asyncassist", env=ENVIRONMENT)
-    session.run("pytest", "-q", "--doctest-glob=*.md", "docs", env=ENVIRONMENT)
+    # A page need not have an example: 5 is pytest's code for none found.
+    session.run("pytest", "-q", "--doctest-glob=*.md", "docs", env=ENVIRONMENT, success_codes=[0, 5])
 
 
 @nox.session
