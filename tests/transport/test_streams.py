@@ -500,6 +500,7 @@ async def test_a_handshake_that_is_cut(
         server.default = hang
         stream = await open_to(server)
         if how == "gone":
+            await until(lambda: server.opened == 1 and server.open_now == 1)
             server.drop_idle()
         await until(lambda: server.opened == 1 and server.open_now == 0)
         await anyio.sleep(0.02)
