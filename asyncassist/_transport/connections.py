@@ -14,7 +14,7 @@ import httpx
 from asyncassist._transport.direct import DirectTransport
 from asyncassist._transport.environment import ClientCert, proxy_for, tls_context
 from asyncassist._transport.loops import current_loop
-from asyncassist._transport.pool import ConnectionPool
+from asyncassist._transport.pool import KEEP_IDLE, ConnectionPool
 from asyncassist.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _aiohttp_connector(
     def session() -> ClientSession:
         # Left to itself aiohttp keeps cookies, and gives a Content-Type to a POST without a body.
         return ClientSession(
-            connector=TCPConnector(limit=1, keepalive_timeout=None, ssl=context),
+            connector=TCPConnector(limit=1, keepalive_timeout=2 * KEEP_IDLE, ssl=context),
             cookie_jar=DummyCookieJar(),
             skip_auto_headers=("Content-Type",),
         )
