@@ -61,6 +61,8 @@ class PollPolicy:
 
 
 SPREAD = 0.25
+FULL_SPREAD = 0.5
+"""Leaves what started together evenly distributed over a whole pause."""
 SHORTEST_ASKED = 0.001
 LONGEST_ASKED = 60.0
 
@@ -76,16 +78,17 @@ def first_pause(policy: PollPolicy, random: float) -> float:
     return policy.shortest * random
 
 
-def next_pause(policy: PollPolicy, looks: int, asked: float | None, random: float) -> float:
+def next_pause(policy: PollPolicy, looks: int, asked: float | None, random: float, *, spread: float = SPREAD) -> float:
     """Return the pause after a look.
 
     Args:
         looks: how many looks have been made, from 1.
         asked: what the server asked for in its last answer.
         random: in [0, 1); 0.5 leaves the pause as it is.
+        spread: the share by which the pause is shortened or lengthened at most.
     """
     pause = asked if asked is not None else _grown(policy, looks)
-    return pause * (1 - SPREAD + 2 * SPREAD * random)
+    return pause * (1 - spread + 2 * spread * random)
 
 
 def _grown(policy: PollPolicy, looks: int) -> float:

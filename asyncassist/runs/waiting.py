@@ -12,7 +12,7 @@ import anyio
 from asyncassist._operations.base import Caller
 from asyncassist._operations.messages import MessageOperations
 from asyncassist._operations.runs import RunOperations
-from asyncassist._wire.polls import LONGEST_ASKED, SPREAD, PollPolicy, first_pause, next_pause, poll_after
+from asyncassist._wire.polls import FULL_SPREAD, LONGEST_ASKED, SPREAD, PollPolicy, first_pause, next_pause, poll_after
 from asyncassist._wire.requests import Kind, request_for
 from asyncassist._wire.responses import decode
 from asyncassist._wire.retry import LONGEST_PAUSE, is_retriable
@@ -263,9 +263,9 @@ class _Wait:
                 if await self._is_end(run):
                     return run
             looks += 1
-            pause = next_pause(self._poll, looks, asked, random())
-            if looks == 1 and started is None:
-                pause *= random()  # puts waits that started together out of phase
+            # Waits that started together, with a look at once, come out of phase by their first pause.
+            spread = FULL_SPREAD if looks == 1 and started is None else SPREAD
+            pause = next_pause(self._poll, looks, asked, random(), spread=spread)
             # Never before the time a server named that is overloaded.
             await self._sleep(max(pause, least * (1 + SPREAD * random())) if least else pause)
 
