@@ -11,7 +11,7 @@ from asyncassist._transport.failures import CONNECTION_FAILURES
 from asyncassist._wire.inflate import BodyReader
 from asyncassist.errors import DecodeError
 
-__all__ = ["BodyStream", "read_body"]
+__all__ = ["BodyStream", "content_encoding", "leave", "read_body"]
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of an answer after decompression."""
@@ -74,12 +74,17 @@ async def read_body(response: httpx.Response) -> bytes:
     finally:
         await response.aclose()
         if pieces is not None and not is_whole:
-            await _leave(pieces)
+            await leave(pieces)
         # httpx ties the response and its stream into a circle, which only the garbage collector would undo.
         response.stream = _NOTHING
 
 
 _NOTHING = httpx.ByteStream(b"")
+
+
+def content_encoding(response: httpx.Response) -> str | None:
+    """Return the Content-Encoding header."""
+    return _framing(response)[0]
 
 
 def _framing(response: httpx.Response) -> tuple[str | None, int]:
@@ -96,7 +101,7 @@ def _framing(response: httpx.Response) -> tuple[str | None, int]:
     return encoding, length
 
 
-async def _leave(pieces: AsyncIterator[bytes]) -> None:
+async def leave(pieces: AsyncIterator[bytes]) -> None:
     """Let the iterators below end by themselves now that the connection is closed; trio warns about any left open."""
     with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
         try:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import httpx
 from attrs import frozen
 
 from asyncassist._transport.bodies import BodyStream, read_body
+from asyncassist._transport.byte_stream import ByteStream, close_streams
 from asyncassist._transport.connections import Carrier
 from asyncassist._transport.failures import CONNECTION_FAILURES, connection_error, without_frames
+from asyncassist._transport.guards import Guard, Guards
 from asyncassist._transport.lanes import Lane
-from asyncassist._transport.loops import IN_USE_ELSEWHERE, current_loop, is_over, now
+from asyncassist._transport.loops import now
 from asyncassist._transport.pacing import Pacing
 from asyncassist._transport.pool import EXTENSION, KEEP_IDLE, Exchange
 from asyncassist._wire.inflate import ACCEPT_ENCODING
@@ -36,11 +38,11 @@ from asyncassist.errors import (
 from asyncassist.models import UNSET
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from asyncassist._transport.settings import BaseUrl, CallOptions, Credentials, Secrets
 
 __all__ = ["Channel", "Sender"]
+
+A = TypeVar("A", Response, "ByteStream")
 
 logger = logging.getLogger("asyncassist")
 
@@ -84,7 +86,8 @@ class Sender:
         self._budget = RetryBudget()
         self._is_closed = False
         self._is_shut = False
-        self._guards = _Guards()
+        self._guards = Guards()
+        self._streams: set[ByteStream] = set()
         self._agent = _user_agent().encode("ascii")
 
     @property
@@ -98,6 +101,17 @@ class Sender:
         Raises:
             APIConnectionError, APIStatusError, DecodeError, ClientClosedError, UsageError
         """
+        return await self._deliver(request, options, _WHOLE)
+
+    async def open(self, request: Request, options: CallOptions) -> ByteStream:
+        """Send a request likewise, and return its 2xx answer as soon as it begins. Whoever gets it must close it.
+
+        Raises:
+            APIConnectionError, APIStatusError, DecodeError, ClientClosedError, UsageError
+        """
+        return await self._deliver(request, options, _Form(self._opened, _ACCEPT_STREAM, b"identity", is_stream=True))
+
+    async def _deliver(self, request: Request, options: CallOptions, form: _Form[A]) -> A:
         content = self._content(request, options)
         self._budget.deposit()
         total = options.timeout.total
@@ -106,9 +120,11 @@ class Sender:
         while True:
             attempt += 1
             try:
-                response = await self._attempt(request, content, options, deadline, attempt + resent, bool(resent))
+                answer = await self._attempt(
+                    request, content, options, form, deadline, attempt + resent, anew=bool(resent)
+                )
                 self._budget.reward()
-                return response
+                return answer
             except (APIConnectionError, APIStatusError) as error:
                 if not resent and may_resend_at_once(error, request.kind):
                     resent, attempt = 1, attempt - 1
@@ -129,21 +145,23 @@ class Sender:
         if scope.cancelled_caught:
             raise ClientClosedError(f"{request.method} {request.path}: the client was closed before the next attempt")
 
-    def _guard(self, deadline: float, request: Request) -> _Guard:
+    def _guard(self, deadline: float, request: Request) -> Guard:
         # A cancel may still go out while the client is closing.
         if self._is_closed and (self._is_shut or request.kind is not Kind.CANCEL):
             raise ClientClosedError(f"{request.method} {request.path}: the client is closed; create a new one")
-        return _Guard(self._guards, anyio.CancelScope(deadline=deadline), request.kind)
+        return Guard(self._guards, anyio.CancelScope(deadline=deadline), request.kind)
 
     async def _attempt(
         self,
         request: Request,
         content: bytes | None,
         options: CallOptions,
+        form: _Form[A],
         deadline: float,
         attempt: int,
+        *,
         anew: bool,
-    ) -> Response:
+    ) -> A:
         started = time.perf_counter()
         limit = options.timeout.attempt
         with self._guard(deadline, request) as scope:
@@ -155,26 +173,39 @@ class Sender:
             max_idle = KEEP_IDLE if request.kind.is_safe else _FRESH_IDLE
             if anew:
                 max_idle = -1.0  # other idle connections are likely to be as dead
-            exchange = Exchange(_LANES.get(request.kind, Lane.CALL), max_idle, on_start)
+            lane = Lane.STREAM if form.is_stream else _LANES.get(request.kind, Lane.CALL)
+            exchange = Exchange(lane, max_idle, on_start)
             outgoing: httpx.Request | None = None
             secrets = await self._credentials.secrets(options.headers)
-            outgoing = self._build(request, content, options, exchange, secrets)
+            outgoing = self._build(request, content, options, form, exchange, secrets)
             if self.carrier.pool is None:
                 exchange.start()
-            response = await self._exchange(outgoing, request, exchange, secrets, attempt)
+            answer = await self._exchange(outgoing, request, form, exchange, secrets, attempt)
         if scope.cancelled_caught:
             raise self._gave_up(request, exchange, deadline, attempt, has_key=outgoing is not None)
         if logger.isEnabledFor(logging.DEBUG):
-            _log(request, response, attempt, time.perf_counter() - started, secrets)
-        if 200 <= response.status < 300:
-            return response
+            seen = answer.response if isinstance(answer, _Refusal) else answer
+            _log(request, seen, attempt, time.perf_counter() - started, secrets)
+        if not isinstance(answer, _Refusal):
+            return answer
         raise error_for(
-            request, response, host=self._base.host, now=self.pacing.clock(), redact=secrets.redact, attempts=attempt
+            request,
+            answer.response,
+            host=self._base.host,
+            now=self.pacing.clock(),
+            redact=secrets.redact,
+            attempts=attempt,
         )
 
     async def _exchange(
-        self, outgoing: httpx.Request, request: Request, exchange: Exchange, secrets: Secrets, attempt: int
-    ) -> Response:
+        self,
+        outgoing: httpx.Request,
+        request: Request,
+        form: _Form[A],
+        exchange: Exchange,
+        secrets: Secrets,
+        attempt: int,
+    ) -> A | _Refusal:
         what = f"{request.method} {request.path}"
         http = self.carrier.http
         incoming: httpx.Response | None = None
@@ -183,8 +214,9 @@ class Sender:
                 incoming = await http.send(outgoing, stream=True, follow_redirects=False)
             else:
                 incoming = await http.send(outgoing, stream=True, follow_redirects=False, auth=None)
-            body = await read_body(incoming)
-            return Response(incoming.status_code, incoming.headers, body, secrets.redact)
+            if 200 <= incoming.status_code < 300:
+                return await form.take(incoming, request, secrets)
+            return _Refusal(await _whole(incoming, request, secrets))
         except DecodeError as error:
             assert incoming is not None  # only reading its body raises this
             fault = DecodeError(
@@ -207,13 +239,29 @@ class Sender:
             raise ClientClosedError(f"{what}: the http_client this client was given has been closed") from None
         raise fault  # here, without the error it was made of: that may quote what the server sent
 
+    async def _opened(self, incoming: httpx.Response, request: Request, secrets: Secrets) -> ByteStream:
+        def broken(failure: Exception) -> Exception:
+            if self._is_closed:
+                return ClientClosedError(f"{request.method} {request.path}: the client was closed meanwhile")
+            return connection_error(request, failure, target=self._base.text, attempts=1)
+
+        stream = ByteStream(incoming, broken, secrets.redact, self._streams)
+        await stream.start()
+        return stream
+
     def _build(
-        self, request: Request, content: bytes | None, options: CallOptions, exchange: Exchange, secrets: Secrets
+        self,
+        request: Request,
+        content: bytes | None,
+        options: CallOptions,
+        form: _Form[A],
+        exchange: Exchange,
+        secrets: Secrets,
     ) -> httpx.Request:
         url = self._url(request, options)  # first: what fails must not show the headers in its frames
         headers = [
-            (b"Accept", b"application/json"),
-            (b"Accept-Encoding", ACCEPT_ENCODING.encode()),
+            (b"Accept", form.accept),
+            (b"Accept-Encoding", form.accept_encoding),
             (b"User-Agent", self._agent),
         ]
         if content is not None:
@@ -228,8 +276,9 @@ class Sender:
                 for name, value in options.headers.items()
                 if content is not None or name.lower() != "content-type"
             ]
-        connect = options.timeout.connect
-        extensions = {EXTENSION: exchange, "timeout": {"connect": connect, "read": None, "write": None, "pool": None}}
+        idle = options.timeout.idle if form.is_stream else None
+        timeouts = {"connect": options.timeout.connect, "read": idle, "write": None, "pool": None}
+        extensions = {EXTENSION: exchange, "timeout": timeouts}
         if self.carrier.is_foreign:
             # Their client adds what it was set up to add: headers, cookies, parameters, auth.
             http = self.carrier.http
@@ -281,6 +330,7 @@ class Sender:
                     await self._guards.until_none()
                 self._guards.stop(lambda kind: True)
                 await self._guards.until_none()
+                await close_streams(self._streams)
         finally:
             self._is_shut = True
             await self.carrier.aclose()
@@ -296,71 +346,45 @@ class Channel:
     async def __call__(self, request: Request, /) -> Response:
         return await self.sender.send(request, self.options)
 
-
-class _Guards:
-    """The calls under way."""
-
-    def __init__(self) -> None:
-        self._open: dict[anyio.CancelScope, Kind] = {}
-        self._loop: object = None
-        self._emptied: anyio.Event | None = None
-
-    def add(self, scope: anyio.CancelScope, kind: Kind) -> None:
-        loop = current_loop()
-        if loop is not self._loop:
-            if self._open and not is_over(self._loop):
-                raise UsageError(IN_USE_ELSEWHERE)
-            self._open.clear()  # what was under way in an event loop that has ended will never end
-            self._loop = loop
-        self._open[scope] = kind
-
-    def remove(self, scope: anyio.CancelScope) -> None:
-        self._open.pop(scope, None)
-        if self._emptied is not None and not self._open:
-            self._emptied.set()
-            self._emptied = None
-
-    def stop(self, chosen: Callable[[Kind], bool]) -> None:
-        if self._loop is current_loop():
-            for scope in [scope for scope, kind in self._open.items() if chosen(kind)]:
-                scope.cancel()
-
-    async def until_none(self) -> None:
-        # More than once: what is tried again is not under way for a moment.
-        while self._open and self._loop is current_loop():
-            self._emptied = self._emptied or anyio.Event()
-            await self._emptied.wait()
+    async def open(self, request: Request, /) -> ByteStream:
+        """Send a request whose answer comes bit by bit."""
+        return await self.sender.open(request, self.options)
 
 
-class _Guard:
-    """The bounds of one wait: a deadline, and the end of the client."""
+@frozen
+class _Form(Generic[A]):
+    """The form in which an answer is wanted."""
 
-    __slots__ = ("_guards", "_kind", "_scope")
-
-    def __init__(self, guards: _Guards, scope: anyio.CancelScope, kind: Kind) -> None:
-        self._guards = guards
-        self._scope = scope
-        self._kind = kind
-
-    def __enter__(self) -> anyio.CancelScope:
-        self._guards.add(self._scope, self._kind)
-        return self._scope.__enter__()
-
-    def __exit__(
-        self, cls: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
-    ) -> bool | None:
-        self._guards.remove(self._scope)
-        return self._scope.__exit__(cls, error, frames)
+    take: Callable[[httpx.Response, Request, Secrets], Awaitable[A]]
+    accept: bytes
+    accept_encoding: bytes
+    is_stream: bool = False
 
 
-def _log(request: Request, response: Response, attempt: int, seconds: float, secrets: Secrets) -> None:
-    shown = {name: secrets.redact(response.headers[name]) for name in _LOGGED if name in response.headers}
+@frozen
+class _Refusal:
+    """An answer that is not 2xx."""
+
+    response: Response
+
+
+async def _whole(incoming: httpx.Response, request: Request, secrets: Secrets) -> Response:
+    return Response(incoming.status_code, incoming.headers, await read_body(incoming), secrets.redact)
+
+
+_WHOLE = _Form(_whole, b"application/json", ACCEPT_ENCODING.encode())
+# Servers refuse the one without the other; compressed events would come late.
+_ACCEPT_STREAM = b"text/event-stream, application/json"
+
+
+def _log(request: Request, answer: Response | ByteStream, attempt: int, seconds: float, secrets: Secrets) -> None:
+    shown = {name: secrets.redact(answer.headers[name]) for name in _LOGGED if name in answer.headers}
     logger.debug(
-        "%s %s -> %d, %d bytes, %.1f ms, attempt %d, %s",
+        "%s %s -> %d, %s, %.1f ms, attempt %d, %s",
         request.method,
         secrets.redact(request.path),
-        response.status,
-        len(response.body),
+        answer.status,
+        f"{len(answer.body)} bytes" if isinstance(answer, Response) else "a stream",
         seconds * 1000,
         attempt,
         shown,

@@ -61,23 +61,26 @@ class Timeout:
     """How long a call may take. All times are float seconds; None means no limit."""
 
     total: float | None = field(default=600.0, validator=_seconds)
-    """The whole call: waiting for a connection, all attempts and the pauses between them."""
+    """The whole call: waiting for a connection, all attempts and the pauses between them. A stream has a timeout of
+    its own."""
     attempt: float | None = field(default=60.0, validator=_seconds)
-    """One attempt, from getting a connection to the last byte of the answer."""
+    """One attempt, from getting a connection to the last byte of the answer; of a stream, to the answer's headers."""
     connect: float | None = field(default=5.0, validator=_seconds)
     """Opening a new connection; the TLS handshake on it may take as long again."""
+    idle: float | None = field(default=120.0, validator=_seconds)
+    """How long a stream may be silent before its connection counts as broken."""
 
     @classmethod
     def of(cls, value: Timeout | float | None) -> Timeout:
         """Read a plain number as the total; None as no limit at all.
 
         >>> Timeout.of(30)
-        Timeout(total=30, attempt=60.0, connect=5.0)
+        Timeout(total=30, attempt=60.0, connect=5.0, idle=120.0)
         """
         if isinstance(value, Timeout):
             return value
         if value is None:
-            return cls(total=None, attempt=None, connect=None)
+            return cls(total=None, attempt=None, connect=None, idle=None)
         return cls(total=value)
 
 

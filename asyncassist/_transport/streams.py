@@ -70,14 +70,18 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return what has come, waiting for something to come; nothing at the end."""
         if not self._received and not self._is_over:
-            self._reader = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._reader = reader = loop.create_future()
+            # A cancel scope would take several times as long, and a stream reads often.
+            alarm = None if timeout is None else loop.call_later(timeout, _wake, reader)
             try:
-                with anyio.fail_after(timeout) if timeout is not None else _NO_LIMIT:
-                    await self._reader
-            except TimeoutError:
-                raise httpcore.ReadTimeout("nothing came in time") from None
+                await reader
             finally:
                 self._reader = None
+                if alarm is not None:
+                    alarm.cancel()
+            if not self._received and not self._is_over:
+                raise httpcore.ReadTimeout("nothing came in time")
         data = self._received
         if data:
             self._received = data[max_bytes:] if len(data) > max_bytes else b""

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from asyncassist.errors import DecodeError, shown
 
-__all__ = ["ACCEPT_ENCODING", "BodyReader"]
+__all__ = ["ACCEPT_ENCODING", "BodyReader", "Inflater", "inflater"]
 
 ACCEPT_ENCODING = "gzip, deflate"
 
@@ -31,12 +31,7 @@ class BodyReader:
         self._truncate = truncate
         # One growing buffer: a list of pieces costs many times the body when they come byte by byte.
         self._body = BytesIO()
-        self._inflater: _Inflater | None = None
-        name = (encoding or "identity").strip().lower()
-        if name in ("gzip", "x-gzip", "deflate"):
-            self._inflater = _Inflater(name)
-        elif name not in ("identity", ""):
-            raise DecodeError(f"the answer has Content-Encoding {shown(name)}; {ACCEPT_ENCODING} was asked for")
+        self._inflater = inflater(encoding)
 
     @property
     def is_full(self) -> bool:
@@ -80,7 +75,23 @@ class BodyReader:
         return self._body.getvalue()
 
 
-class _Inflater:
+def inflater(encoding: str | None) -> Inflater | None:
+    """Return what undoes a Content-Encoding; None where there is nothing to undo.
+
+    Raises:
+        DecodeError: nobody asked for this encoding.
+    """
+    name = (encoding or "identity").strip().lower()
+    if name in ("identity", ""):
+        return None
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise DecodeError(f"the answer has Content-Encoding {shown(name)}; {ACCEPT_ENCODING} was asked for")
+    return Inflater(name)
+
+
+class Inflater:
+    """Undoes gzip or deflate, piece by piece."""
+
     def __init__(self, name: str) -> None:
         self._name = name
         self._zlib = zlib.decompressobj(wbits=_ZLIB if name == "deflate" else _GZIP)
@@ -89,11 +100,16 @@ class _Inflater:
 
     @property
     def is_complete(self) -> bool:
+        """Whether the compressed data has come to its end."""
         # A body of no bytes at all is an empty one: a 204 may well name an encoding.
         return self._zlib.eof or not (self._is_started or self._head)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield what a chunk inflates to, in bounded pieces made one at a time."""
+        """Yield what a chunk inflates to, in bounded pieces made one at a time.
+
+        Raises:
+            DecodeError: this is not compressed as announced.
+        """
         if not self._is_started:
             self._head += chunk
             if len(self._head) < 2:

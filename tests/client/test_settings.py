@@ -217,7 +217,7 @@ def test_a_wrong_timeout_is_refused(name: str, value: Any) -> None:
 def test_a_timeout_in_short() -> None:
     """A plain number is the total, None is no limit at all, and a Timeout is itself."""
     assert Timeout(total=5) == Timeout.of(5)
-    assert Timeout(total=None, attempt=None, connect=None) == Timeout.of(None)
+    assert Timeout(total=None, attempt=None, connect=None, idle=None) == Timeout.of(None)
     own = Timeout(total=1, attempt=2, connect=3)
     assert Timeout.of(own) is own
 
