@@ -8,10 +8,11 @@ from attrs import evolve
 
 from asyncassist._operations.assistants import AssistantOperations, RawAssistantOperations
 from asyncassist._operations.messages import RawMessageOperations
-from asyncassist._operations.run_steps import RawRunStepOperations, RunStepOperations
+from asyncassist._operations.run_steps import RawRunStepOperations
 from asyncassist._operations.runs import RawRunOperations
 from asyncassist._operations.threads import RawThreadOperations, ThreadOperations
 from asyncassist._transport.connections import Carrier
+from asyncassist._transport.pacing import Pacing, PollTurns
 from asyncassist._transport.sender import Channel, Sender
 from asyncassist._transport.settings import (
     BaseUrl,
@@ -20,24 +21,26 @@ from asyncassist._transport.settings import (
     Timeout,
     checked_body,
     checked_query,
+    checked_rate,
     checked_retry,
     from_environment,
 )
 from asyncassist._wire.retry import RetryPolicy
 from asyncassist.models import UNSET, Unset
-from asyncassist.runs.waiting import RunWaiting
+from asyncassist.runs.streaming import RunStreaming
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     import httpx
 
+    from asyncassist._transport.byte_stream import ByteStream
     from asyncassist._transport.connections import TransportChoice
     from asyncassist._transport.environment import ClientCert
-    from asyncassist._transport.pacing import Pacing
     from asyncassist._transport.settings import ApiKey
+    from asyncassist._wire.requests import Request
 
 __all__ = ["AsyncClient", "RawClient"]
 
@@ -48,7 +51,7 @@ class RawClient(
     """The operations of a client, each returning a `RawResponse`: status, headers, request id and the object."""
 
 
-class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunWaiting):
+class AsyncClient(AssistantOperations, ThreadOperations, RunStreaming):
     """A client for servers that speak the Assistants API.
 
     Use it as ``async with AsyncClient(...) as client``, or call `aclose` in the end. One client serves any number of
@@ -67,6 +70,8 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunW
         retry: how failed requests are tried again.
         max_connections: for calls and polls, 1-65536.
         max_streams: connections for streams, beside the others, 1-65536.
+        max_polls_per_second: how often all waits of this client together look at their runs, at most; None sets no
+            limit.
         proxy: a URL or httpx.Proxy. None reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
         verify: False checks no certificates; a str is a file or folder of authorities; or an ssl.SSLContext.
         cert: the client's certificate: path, (path, key path), or (path, key path, password).
@@ -93,6 +98,7 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunW
         retry: RetryPolicy = RetryPolicy(),
         max_connections: int = 100,
         max_streams: int = 1000,
+        max_polls_per_second: float | None = None,
         proxy: str | httpx.Proxy | None = None,
         verify: bool | str | ssl.SSLContext = True,
         cert: ClientCert | None = None,
@@ -121,7 +127,8 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunW
             verify=verify,
             cert=cert,
         )
-        self._sender = Sender(base, credentials, carrier)
+        pacing = Pacing(turns=PollTurns(checked_rate(max_polls_per_second)))
+        self._sender = Sender(base, credentials, carrier, pacing)
         self._options = options
         self._send = Channel(self._sender, options)
         self._base_url = base.text
@@ -145,6 +152,11 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStepOperations, RunW
     @property
     def _pacing(self) -> Pacing:
         return self._sender.pacing
+
+    @property
+    def _open(self) -> Callable[[Request], Awaitable[ByteStream]]:
+        assert isinstance(self._send, Channel)  # set above
+        return self._send.open
 
     @property
     def with_raw_response(self) -> RawClient:

@@ -408,12 +408,42 @@ class WaitTimeoutError(AsyncAssistError, TimeoutError):
 
     Attributes:
         run: the run as last seen, None when not even one answer came.
+        attempted, completed: ids of the tool calls that were begun and of those that ended.
     """
 
-    def __init__(self, message: str, *, run: Run | None = None) -> None:
+    def __init__(
+        self, message: str, *, run: Run | None = None, attempted: tuple[str, ...] = (), completed: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.run = run
+        self.attempted = attempted
+        self.completed = completed
 
 
 class ToolError(AsyncAssistError):
-    """A tool call could not be answered."""
+    """A tool call could not be answered. A tool may raise it too: its message is what the model is told.
+
+    Attributes:
+        tool: the name of the tool; None where no single one is at fault.
+        call_id: the id of the call, None likewise.
+        attempted: the ids of the calls of the run whose functions were called; they may have had effects.
+        completed: the ids of those whose functions returned or raised.
+        run: the run that waited for the output.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        tool: str | None = None,
+        call_id: str | None = None,
+        attempted: tuple[str, ...] = (),
+        completed: tuple[str, ...] = (),
+        run: Run | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.tool = tool
+        self.call_id = call_id
+        self.attempted = attempted
+        self.completed = completed
+        self.run = run

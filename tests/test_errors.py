@@ -93,7 +93,7 @@ FACTS: dict[type[AsyncAssistError], dict[str, object]] = {
     StreamError: STREAM_FACTS,
     StreamInterruptedError: {**STREAM_FACTS, **RUN_IDS, "snapshot": ["a"]},
     **{cls: {"run": RUN} for cls in descendants(RunError)},
-    WaitTimeoutError: {"run": RUN},
+    WaitTimeoutError: {"run": RUN, "attempted": ("call_1",), "completed": ()},
 }
 
 

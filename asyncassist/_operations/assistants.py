@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncassist._operations.base import Operations, RawOperations, raw, raw_listing
+from asyncassist import models
+from asyncassist._operations.base import Operations, RawOperations, checked_params, raw, raw_listing
 from asyncassist._wire.requests import Kind, request_for
-from asyncassist.models import Assistant, AssistantDeleted, AssistantParams, ModifyAssistantParams
 
 if TYPE_CHECKING:
     from typing import Literal, Unpack
 
     from asyncassist._operations.listing import Listing
+    from asyncassist.models import Assistant, AssistantDeleted, AssistantParams, ModifyAssistantParams
 
 __all__ = ["AssistantOperations", "RawAssistantOperations"]
 
@@ -37,8 +38,8 @@ class AssistantOperations(Operations):
         Raises:
             BadRequestError: a parameter is out of its range.
         """
-        body = self._params("create_assistant", AssistantParams, params, model=model)
-        return await self._call(request_for("POST /assistants", body=body), Assistant)
+        body = checked_params("create_assistant", models.AssistantParams, params, model=model)
+        return await self._call(request_for("POST /assistants", body=body), models.Assistant)
 
     async def get_assistant(self, assistant_id: str) -> Assistant:
         """Read an assistant.
@@ -46,7 +47,7 @@ class AssistantOperations(Operations):
         Raises:
             NotFoundError: there is none with this id.
         """
-        return await self._call(request_for("GET /assistants/{assistant_id}", assistant_id), Assistant)
+        return await self._call(request_for("GET /assistants/{assistant_id}", assistant_id), models.Assistant)
 
     async def modify_assistant(self, assistant_id: str, **params: Unpack[ModifyAssistantParams]) -> Assistant:
         """Change an assistant. What is not given stays as it is; a given list or mapping replaces the old one whole.
@@ -67,9 +68,9 @@ class AssistantOperations(Operations):
             NotFoundError: there is no assistant with this id.
             BadRequestError: a parameter is out of its range.
         """
-        body = self._params("modify_assistant", ModifyAssistantParams, params)
+        body = checked_params("modify_assistant", models.ModifyAssistantParams, params)
         request = request_for("POST /assistants/{assistant_id}", assistant_id, kind=Kind.MODIFY, body=body)
-        return await self._call(request, Assistant)
+        return await self._call(request, models.Assistant)
 
     async def delete_assistant(self, assistant_id: str) -> AssistantDeleted:
         """Delete an assistant. Its threads and runs stay.
@@ -77,7 +78,7 @@ class AssistantOperations(Operations):
         Raises:
             NotFoundError: there is none with this id.
         """
-        return await self._call(request_for("DELETE /assistants/{assistant_id}", assistant_id), AssistantDeleted)
+        return await self._call(request_for("DELETE /assistants/{assistant_id}", assistant_id), models.AssistantDeleted)
 
     def list_assistants(
         self,
@@ -97,7 +98,7 @@ class AssistantOperations(Operations):
         """
         return self._list(
             lambda query: request_for("GET /assistants", query=query),
-            Assistant,
+            models.Assistant,
             limit=limit,
             order=order,
             after=after,

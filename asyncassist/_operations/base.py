@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from attrs import field, frozen
 
+from asyncassist import models
 from asyncassist._operations.listing import Listing
 from asyncassist._wire.pages import HasId
 from asyncassist._wire.requests import Request, check_parameters
 from asyncassist._wire.responses import Response, decode
-from asyncassist.models import Page
 
-__all__ = ["Operations", "RawOperations", "RawResponse", "raw", "raw_listing"]
+if TYPE_CHECKING:
+    from asyncassist.models import Page
+
+__all__ = ["Operations", "RawOperations", "RawResponse", "checked_params", "raw", "raw_listing"]
 
 T = TypeVar("T")
 Item = TypeVar("Item", bound=HasId)
@@ -40,18 +43,19 @@ class Operations:
         """Return a listing; ``request`` builds the request of a page from its query."""
 
         async def fetch(page_query: Mapping[str, object]) -> Page[Item]:
-            return await self._call(request(page_query), cast("type[Page[Item]]", Page[type_]))  # type: ignore[valid-type]
+            page = models.Page[type_]  # type: ignore[valid-type]
+            return await self._call(request(page_query), page)
 
         return Listing(fetch, query)
 
-    @staticmethod
-    def _params(operation: str, params_type: type, params: Mapping[str, object], **own: object) -> dict[str, object]:
-        """Return the parameters to send, refusing names the operation does not have and ids that are none."""
-        check_parameters(operation, params_type, params)
-        for name, value in own.items():
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be a str, got {type(value).__name__}")
-        return {**own, **params}
+
+def checked_params(operation: str, params_type: type, params: Mapping[str, object], **own: object) -> dict[str, object]:
+    """Return the parameters to send, refusing names the operation does not have and ids that are none."""
+    check_parameters(operation, params_type, params)
+    for name, value in own.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+    return {**own, **params}
 
 
 @frozen

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from asyncassist._wire.pages import HasId, PageWalk
 from asyncassist.errors import UsageError, shown
-from asyncassist.models import Page
+
+if TYPE_CHECKING:
+    from asyncassist.models import Page
 
 __all__ = ["Listing"]
 
 T = TypeVar("T", bound=HasId)
 
-Fetch = Callable[[Mapping[str, object]], Awaitable[Page[T]]]
+Fetch: TypeAlias = "Callable[[Mapping[str, object]], Awaitable[Page[T]]]"
 
 
 class Listing(Generic[T]):

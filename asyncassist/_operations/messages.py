@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asyncassist import models
 from asyncassist._operations.base import Operations, RawOperations, raw, raw_listing
 from asyncassist._wire.requests import Kind, request_for
-from asyncassist.models import UNSET, Message, MessageDeleted
+from asyncassist.models import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
     from asyncassist._operations.listing import Listing
-    from asyncassist.models import JsonObject, MessageAttachment, MessageContentParam, MessageRole, Metadata, Unset
+    from asyncassist.models import (
+        JsonObject,
+        Message,
+        MessageAttachment,
+        MessageContentParam,
+        MessageDeleted,
+        MessageRole,
+        Metadata,
+        Unset,
+    )
 
 __all__ = ["MessageOperations", "RawMessageOperations"]
 
@@ -43,7 +53,7 @@ class MessageOperations(Operations):
             NotFoundError: there is no thread with this id.
         """
         body = {"role": role, "content": content, "attachments": attachments, "metadata": metadata}
-        return await self._call(request_for("POST /threads/{thread_id}/messages", thread_id, body=body), Message)
+        return await self._call(request_for("POST /threads/{thread_id}/messages", thread_id, body=body), models.Message)
 
     async def get_message(self, thread_id: str, message_id: str) -> Message:
         """Read a message.
@@ -52,7 +62,7 @@ class MessageOperations(Operations):
             NotFoundError: there is none with this id.
         """
         request = request_for("GET /threads/{thread_id}/messages/{message_id}", thread_id, message_id)
-        return await self._call(request, Message)
+        return await self._call(request, models.Message)
 
     async def modify_message(
         self, thread_id: str, message_id: str, *, metadata: Metadata | Unset | None = UNSET
@@ -67,7 +77,7 @@ class MessageOperations(Operations):
         """
         route = "POST /threads/{thread_id}/messages/{message_id}"
         request = request_for(route, thread_id, message_id, kind=Kind.MODIFY, body={"metadata": metadata})
-        return await self._call(request, Message)
+        return await self._call(request, models.Message)
 
     async def delete_message(self, thread_id: str, message_id: str) -> MessageDeleted:
         """Delete a message.
@@ -76,7 +86,7 @@ class MessageOperations(Operations):
             NotFoundError: there is none with this id.
         """
         request = request_for("DELETE /threads/{thread_id}/messages/{message_id}", thread_id, message_id)
-        return await self._call(request, MessageDeleted)
+        return await self._call(request, models.MessageDeleted)
 
     def list_messages(
         self,
@@ -99,7 +109,7 @@ class MessageOperations(Operations):
         """
         return self._list(
             lambda query: request_for("GET /threads/{thread_id}/messages", thread_id, query=query),
-            Message,
+            models.Message,
             limit=limit,
             order=order,
             after=after,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asyncassist import models
 from asyncassist._operations.base import Operations, RawOperations, raw, raw_listing
 from asyncassist._wire.requests import request_for
-from asyncassist.models import RunStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
     from asyncassist._operations.listing import Listing
-    from asyncassist.models import RunInclude
+    from asyncassist.models import RunInclude, RunStep
 
 __all__ = ["RawRunStepOperations", "RunStepOperations"]
 
@@ -33,7 +33,8 @@ class RunStepOperations(Operations):
             NotFoundError: there is none with this id.
         """
         route = "GET /threads/{thread_id}/runs/{run_id}/steps/{step_id}"
-        return await self._call(request_for(route, thread_id, run_id, step_id, query={"include": include}), RunStep)
+        request = request_for(route, thread_id, run_id, step_id, query={"include": include})
+        return await self._call(request, models.RunStep)
 
     def list_run_steps(
         self,
@@ -57,7 +58,7 @@ class RunStepOperations(Operations):
         """
         return self._list(
             lambda query: request_for("GET /threads/{thread_id}/runs/{run_id}/steps", thread_id, run_id, query=query),
-            RunStep,
+            models.RunStep,
             limit=limit,
             order=order,
             after=after,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncassist._operations.base import Operations, RawOperations, raw, raw_listing
-from asyncassist._wire.requests import Kind, request_for
-from asyncassist.models import UNSET, CreateRunParams, CreateThreadAndRunParams, Run
+from asyncassist import models
+from asyncassist._operations.base import Operations, RawOperations, checked_params, raw, raw_listing
+from asyncassist._wire.requests import Kind, Request, request_for
+from asyncassist.models import UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal, Unpack
 
     from asyncassist._operations.listing import Listing
-    from asyncassist.models import Metadata, ToolOutputParam, Unset
+    from asyncassist.models import CreateRunParams, CreateThreadAndRunParams, Metadata, Run, ToolOutputParam, Unset
 
-__all__ = ["RawRunOperations", "RunOperations"]
+__all__ = ["RawRunOperations", "RunOperations", "run_request", "thread_and_run_request"]
 
 
 class RunOperations(Operations):
@@ -51,9 +52,7 @@ class RunOperations(Operations):
             ActiveRunError: another run is active on the thread.
             NotFoundError: there is no such thread or assistant.
         """
-        body = self._params("create_run", CreateRunParams, params, assistant_id=assistant_id)
-        query = {"include": body.pop("include", None)}
-        return await self._call(request_for("POST /threads/{thread_id}/runs", thread_id, query=query, body=body), Run)
+        return await self._call(run_request("create_run", thread_id, assistant_id, params), models.Run)
 
     async def create_thread_and_run(self, *, assistant_id: str, **params: Unpack[CreateThreadAndRunParams]) -> Run:
         """Create a thread and start a run on it, in one request.
@@ -68,8 +67,8 @@ class RunOperations(Operations):
         Raises:
             NotFoundError: there is no such assistant.
         """
-        body = self._params("create_thread_and_run", CreateThreadAndRunParams, params, assistant_id=assistant_id)
-        return await self._call(request_for("POST /threads/runs", body=body), Run)
+        request = thread_and_run_request("create_thread_and_run", assistant_id, params)
+        return await self._call(request, models.Run)
 
     async def get_run(self, thread_id: str, run_id: str) -> Run:
         """Read a run. To wait for its end, see `wait_for_run`.
@@ -77,7 +76,7 @@ class RunOperations(Operations):
         Raises:
             NotFoundError: there is none with this id.
         """
-        return await self._call(request_for("GET /threads/{thread_id}/runs/{run_id}", thread_id, run_id), Run)
+        return await self._call(request_for("GET /threads/{thread_id}/runs/{run_id}", thread_id, run_id), models.Run)
 
     async def modify_run(self, thread_id: str, run_id: str, *, metadata: Metadata | Unset | None = UNSET) -> Run:
         """Change a run's metadata.
@@ -90,7 +89,7 @@ class RunOperations(Operations):
         """
         route = "POST /threads/{thread_id}/runs/{run_id}"
         request = request_for(route, thread_id, run_id, kind=Kind.MODIFY, body={"metadata": metadata})
-        return await self._call(request, Run)
+        return await self._call(request, models.Run)
 
     async def cancel_run(self, thread_id: str, run_id: str) -> Run:
         """Ask the server to stop a run. It comes back ``cancelling`` and ends ``cancelled`` soon after.
@@ -102,7 +101,7 @@ class RunOperations(Operations):
             NotFoundError: there is none with this id.
         """
         request = request_for("POST /threads/{thread_id}/runs/{run_id}/cancel", thread_id, run_id, kind=Kind.CANCEL)
-        return await self._call(request, Run)
+        return await self._call(request, models.Run)
 
     def list_runs(
         self,
@@ -123,7 +122,7 @@ class RunOperations(Operations):
         """
         return self._list(
             lambda query: request_for("GET /threads/{thread_id}/runs", thread_id, query=query),
-            Run,
+            models.Run,
             limit=limit,
             order=order,
             after=after,
@@ -146,7 +145,25 @@ class RunOperations(Operations):
         """
         route = "POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs"
         request = request_for(route, thread_id, run_id, kind=Kind.SUBMIT, body={"tool_outputs": tool_outputs})
-        return await self._call(request, Run)
+        return await self._call(request, models.Run)
+
+
+# The two creations can be answered in two forms, so their requests are made apart.
+
+
+def run_request(operation: str, thread_id: str, assistant_id: str, params: CreateRunParams, **form: object) -> Request:
+    """Return the request that creates a run; ``form`` is added to its body."""
+    body = checked_params(operation, models.CreateRunParams, params, assistant_id=assistant_id) | form
+    query = {"include": body.pop("include", None)}
+    return request_for("POST /threads/{thread_id}/runs", thread_id, query=query, body=body)
+
+
+def thread_and_run_request(
+    operation: str, assistant_id: str, params: CreateThreadAndRunParams, **form: object
+) -> Request:
+    """Return the request that creates a thread and a run; ``form`` is added to its body."""
+    body = checked_params(operation, models.CreateThreadAndRunParams, params, assistant_id=assistant_id) | form
+    return request_for("POST /threads/runs", body=body)
 
 
 class RawRunOperations(RawOperations):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncassist._operations.base import Operations, RawOperations, raw
+from asyncassist import models
+from asyncassist._operations.base import Operations, RawOperations, checked_params, raw
 from asyncassist._wire.requests import Kind, request_for
-from asyncassist.models import UNSET, Thread, ThreadDeleted, ThreadParams
+from asyncassist.models import UNSET
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from asyncassist.models import Metadata, ToolResourcesParam, Unset
+    from asyncassist.models import Metadata, Thread, ThreadDeleted, ThreadParams, ToolResourcesParam, Unset
 
 __all__ = ["RawThreadOperations", "ThreadOperations"]
 
@@ -30,8 +31,8 @@ class ThreadOperations(Operations):
         Raises:
             BadRequestError: a parameter is out of its range.
         """
-        body = self._params("create_thread", ThreadParams, params)
-        return await self._call(request_for("POST /threads", body=body or UNSET), Thread)
+        body = checked_params("create_thread", models.ThreadParams, params)
+        return await self._call(request_for("POST /threads", body=body or UNSET), models.Thread)
 
     async def get_thread(self, thread_id: str) -> Thread:
         """Read a thread; its messages are read with `list_messages`.
@@ -39,7 +40,7 @@ class ThreadOperations(Operations):
         Raises:
             NotFoundError: there is none with this id.
         """
-        return await self._call(request_for("GET /threads/{thread_id}", thread_id), Thread)
+        return await self._call(request_for("GET /threads/{thread_id}", thread_id), models.Thread)
 
     async def modify_thread(
         self,
@@ -59,7 +60,7 @@ class ThreadOperations(Operations):
         """
         body = {"tool_resources": tool_resources, "metadata": metadata}
         request = request_for("POST /threads/{thread_id}", thread_id, kind=Kind.MODIFY, body=body)
-        return await self._call(request, Thread)
+        return await self._call(request, models.Thread)
 
     async def delete_thread(self, thread_id: str) -> ThreadDeleted:
         """Delete a thread with its messages.
@@ -67,7 +68,7 @@ class ThreadOperations(Operations):
         Raises:
             NotFoundError: there is none with this id.
         """
-        return await self._call(request_for("DELETE /threads/{thread_id}", thread_id), ThreadDeleted)
+        return await self._call(request_for("DELETE /threads/{thread_id}", thread_id), models.ThreadDeleted)
 
 
 class RawThreadOperations(RawOperations):

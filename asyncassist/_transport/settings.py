@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from html import escape
 from typing import Any, Final, TypeAlias, final
 
 import httpx
@@ -28,6 +27,7 @@ __all__ = [
     "checked_body",
     "checked_headers",
     "checked_query",
+    "checked_rate",
     "checked_retry",
     "from_environment",
 ]
@@ -124,12 +124,13 @@ class Secrets:
 
 
 _MARKUP = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&"})
+_IN_HTML = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;", "'": "&#x27;"})
 
 
 def _forms(value: str) -> tuple[str, ...]:
     """Return a value as it is, in HTML, and in JSON, where some servers escape slashes and others markup."""
     in_json = value.replace("\\", "\\\\").replace('"', '\\"')
-    return value, escape(value), in_json, in_json.replace("/", "\\/"), in_json.translate(_MARKUP)
+    return value, value.translate(_IN_HTML), in_json, in_json.replace("/", "\\/"), in_json.translate(_MARKUP)
 
 
 @final
@@ -311,6 +312,16 @@ def checked_retry(retry: RetryPolicy) -> RetryPolicy:
     if not isinstance(retry, RetryPolicy):
         raise UsageError(f"retry must be a RetryPolicy, got {type(retry).__name__}")
     return retry
+
+
+def checked_rate(per_second: float | None) -> float | None:
+    """Return how many polls there may be in a second."""
+    if per_second is not None and (
+        isinstance(per_second, bool) or not isinstance(per_second, int | float) or not 0.001 <= per_second <= 1e6
+    ):
+        limits = "a number from 0.001 to 1000000, or None"
+        raise UsageError(f"max_polls_per_second must be {limits}, got {shown(per_second)}")
+    return per_second
 
 
 @frozen

@@ -166,7 +166,7 @@ def check_parameters(operation: str, params_type: type, params: Mapping[str, obj
     known = _names(params_type)
     for name in params:
         if name not in known:
-            hint = "; this version has no streaming yet" if name == "stream" else ""
+            hint = "; to follow a run event by event, use stream_run" if name == "stream" else ""
             raise TypeError(f"{operation}() got an unexpected keyword argument {name!r}{hint}")
 
 

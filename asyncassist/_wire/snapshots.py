@@ -112,6 +112,11 @@ class Snapshots:
         draft = self._steps.get(step_id)
         return None if draft is None else draft.model
 
+    def is_finished(self, object_id: str) -> bool:
+        """Tell whether a message or step has been given in its final form."""
+        draft = self._messages.get(object_id) or self._steps.get(object_id)
+        return draft is not None and draft.is_finished
+
     def text(self, message_id: str) -> str:
         """Return the text of a message so far; empty if there is none."""
         message = self.message(message_id)
@@ -187,7 +192,7 @@ class _Draft(ABC, Generic[_M]):
         self._full = full
         self._merged: Json | None = None
         self._built: _M | None = full
-        self._is_finished = False
+        self.is_finished = False
 
     @property
     def model(self) -> _M:
@@ -196,10 +201,10 @@ class _Draft(ABC, Generic[_M]):
         return self._built
 
     def replace(self, full: _M, *, is_finished: bool) -> None:
-        if is_finished or not self._is_finished:
+        if is_finished or not self.is_finished:
             self._full = full
             self._built = None
-            self._is_finished = is_finished
+            self.is_finished = is_finished
             if is_finished or self._content_of(full):
                 self._drop_merged()
 
@@ -230,7 +235,7 @@ class _MessageDraft(_Draft[Message]):
         self._texts: dict[int | None, Growing] = {}
 
     def add(self, delta: MessageDelta) -> None:
-        if self._is_finished:
+        if self.is_finished:
             return
         for part in delta.delta.content:
             # Nearly every delta is a piece of a text that has begun, and nothing else.
@@ -266,7 +271,7 @@ class _MessageDraft(_Draft[Message]):
 class _StepDraft(_Draft[RunStep]):
     def add(self, delta: RunStepDelta) -> None:
         details = delta.delta.step_details
-        if self._is_finished or details is None:
+        if self.is_finished or details is None:
             return
         merged = self._begun()
         if details.type is not None and details.type != merged.get("type", details.type):

@@ -1,4 +1,4 @@
-"""Bytes to server-sent events, as the HTML standard parses them.
+"""Bytes to server-sent events, as the HTML standard parses them, and an event to the bytes it reads.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from asyncassist.errors import StreamError
 
-__all__ = ["MAX_EVENT", "SSEDecoder", "ServerSentEvent"]
+__all__ = ["MAX_EVENT", "SSEDecoder", "ServerSentEvent", "encode_event"]
 
 MAX_EVENT: Final = 16 * 1024 * 1024
 """Bytes one event may have."""
@@ -24,6 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 _TWO_LINES = re.compile(rb"event: ?(.*)\ndata: ?(.*)").fullmatch
 _FIELDS = re.compile(rb"^(data|event|id|retry)(?:: ?(.*))?$", re.MULTILINE).finditer
 _MOST_DIGITS = 18
+_LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 
 
 class ServerSentEvent(NamedTuple):
@@ -37,6 +38,22 @@ class ServerSentEvent(NamedTuple):
     """The last id the stream has named so far."""
     retry: int | None = None
     """Milliseconds the server asked to wait before connecting again."""
+
+
+def encode_event(name: str, data: str | bytes) -> bytes:
+    """Give the bytes of one event, the blank line at its end included.
+
+    Args:
+        name: the event's name; ``""`` for an event without one. Line ends in it, which could pass for further events,
+            become spaces.
+        data: its data. Each of its lines gets a line of its own, so that a reader has them back with line feeds.
+    """
+    raw = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    if b"\n" in raw or b"\r" in raw:
+        raw = _LINE_ENDS.sub(b"\ndata: ", raw)
+    if not name:
+        return b"data: %b\n\n" % raw
+    return b"event: %b\ndata: %b\n\n" % (_LINE_ENDS.sub(b" ", name.encode("utf-8", "replace")), raw)
 
 
 class SSEDecoder:

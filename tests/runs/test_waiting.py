@@ -478,7 +478,7 @@ async def test_a_natively_cancelled_creation_is_cancelled_too() -> None:
 
 async def test_the_timeout_covers_the_creation(monkeypatch: pytest.MonkeyPatch) -> None:
     """A creation that is never answered ends the wait at its timeout, after a grace that is bounded."""
-    monkeypatch.setattr("asyncassist.runs.waiting._CREATE_SECONDS", 0.01)
+    monkeypatch.setattr("asyncassist.runs.watch._FINISH_SECONDS", 0.01)
     server = SlowToCreate()
     async with server.client() as client:
         with pytest.raises(WaitTimeoutError, match="a run did not end in the 0.01 s allowed; it was never seen"):

@@ -201,7 +201,7 @@ def test_known_parameter_names_pass() -> None:
 
 def test_streaming_is_named_as_what_is_missing() -> None:
     """Who passes stream=True, as to the openai package, is told why it is refused."""
-    with pytest.raises(TypeError, match="no streaming yet"):
+    with pytest.raises(TypeError, match="use stream_run"):
         check_parameters("create", MoreParams, {"stream": True})
 
 

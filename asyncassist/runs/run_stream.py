@@ -1,0 +1,421 @@
+"""One run as a stream of events: to its end, over all rounds of tools, and over a break of the connection."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import anyio
+from attrs import frozen
+
+from asyncassist._wire.converter import structure
+from asyncassist._wire.events import decode_event
+from asyncassist._wire.json import loads
+from asyncassist._wire.snapshots import Snapshots
+from asyncassist._wire.sse import ServerSentEvent, SSEDecoder
+from asyncassist.errors import (
+    APIConnectionError,
+    APIStatusError,
+    DecodeError,
+    StreamError,
+    StreamInterruptedError,
+    UsageError,
+    WaitTimeoutError,
+)
+from asyncassist.models import Message, Run, RunStep, Thread
+from asyncassist.models.events import DoneEvent, MessageDeltaEvent, MessageEvent, RunEvent, RunStepEvent, StreamEvent
+from asyncassist.runs.missed import missed_events
+from asyncassist.runs.stream_views import ServerSentEvents, TextPieces
+from asyncassist.runs.watch import finish_anyway
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from asyncassist._transport.byte_stream import ByteStream
+    from asyncassist._wire.requests import Request
+    from asyncassist.runs.rounds import Rounds
+    from asyncassist.runs.watch import OnCancel, Watch
+
+__all__ = ["RunSource", "RunStream"]
+
+logger = logging.getLogger("asyncassist")
+
+_LEARN_SECONDS = 5.0
+"""How long a stream that is left before its run is known is read on, so that the run can be cancelled."""
+_MOST_OF_ANSWER = 1024 * 1024
+"""Bytes read of an answer that is no stream."""
+
+
+@frozen
+class RunSource:
+    """What a stream is made of: how it is begun, and how the rest of the API is asked about its run."""
+
+    open: Callable[[Request], Awaitable[ByteStream]]
+    request: Request
+    watch: Watch
+    messages: Callable[[Run], Awaitable[Iterable[Message]]]
+    steps: Callable[[Run], Awaitable[Iterable[RunStep]]]
+    rounds: Rounds | None
+    timeout: float | None
+    on_cancel: OnCancel
+    reconcile: bool
+
+
+class _State(Enum):
+    NEW = "new"
+    OPEN = "open"
+    OVER = "over"
+    """All events have been given."""
+    FAILED = "failed"
+    LEFT = "left"
+
+
+class RunStream:
+    """A run as it goes: ``async with client.stream_run(...) as stream``, then ``async for event in stream``.
+
+    Every stream ends with a `DoneEvent`, behind the event that ended the run or, without a toolset, requires action.
+    With a toolset one stream goes on over all tool rounds. If the connection breaks, the run is looked at until it has
+    ended, and what was missed follows as ordinary events whose ``reconciled`` is True. Leaving the block before the run
+    has ended cancels the run on the server.
+
+    One task reads at a time.
+
+    Raises:
+        StreamError: the server reports an error, or sends what is no stream of events.
+        StreamInterruptedError: the stream broke and the rest could not be recovered.
+        WaitTimeoutError: the run did not end in the ``timeout``.
+        ToolError: the toolset cannot go on.
+        UsageError: the stream is not open, or another task reads it.
+    """
+
+    def __init__(self, source: RunSource) -> None:
+        self._source = source
+        self._watch = source.watch
+        self._snapshots = Snapshots()
+        self._state = _State.NEW
+        self._deadline = float("inf")
+        self._failure: Exception | None = None
+        self._is_reading = False
+        # The connection, and what has been read from it but not been given yet.
+        self._bytes: ByteStream | None = None
+        self._decoder = SSEDecoder()
+        self._received: Iterator[ServerSentEvent] = iter(())
+        self._ready: deque[StreamEvent] = deque()
+        self._raw: ServerSentEvent | None = None
+        self._is_done = False
+        self._has_bytes = False
+        # Tool outputs were sent, and the run has not been seen since.
+        self._is_resumed = False
+        self._broken_by: Exception | None = None
+        self._is_reconciled = False
+
+    # What has come so far.
+
+    @property
+    def run(self) -> Run | None:
+        """The run as last seen; None before its first event."""
+        return self._snapshots.run
+
+    @property
+    def thread(self) -> Thread | None:
+        """The thread, where this stream created it."""
+        return self._snapshots.thread
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages of the run as far as they have come, in the order in which they appeared."""
+        return tuple(self._snapshots.messages.values())
+
+    @property
+    def steps(self) -> tuple[RunStep, ...]:
+        """The steps of the run as far as they have come, in the order in which they appeared."""
+        return tuple(self._snapshots.steps.values())
+
+    @property
+    def last_received(self) -> ServerSentEvent | None:
+        """The event given last, as the server sent it; None for one the server did not send."""
+        return self._raw
+
+    # Reading.
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        if self._is_reading:
+            raise UsageError("another task is reading this stream")
+        if self._state is not _State.OPEN:
+            raise self._not_open()
+        self._is_reading = True
+        try:
+            while (event := self._take()) is None:
+                await self._advance_in_time()
+            return event
+        except Exception as error:
+            self._state, self._failure = _State.FAILED, error
+            await self._close_bytes()
+            raise
+        finally:
+            self._is_reading = False
+
+    def text(self) -> TextPieces:
+        """Give the text as it comes: ``async for piece in stream.text()``.
+
+        Together the pieces are what `AsyncClient.run_text` gives: several messages are parted by an empty line.
+        """
+        return TextPieces(self)
+
+    def sse(self) -> ServerSentEvents:
+        """Give the events as server-sent events, in bytes, for a web response of type ``text/event-stream``.
+
+        The names and data are those of the API, whatever form the server chose. When the stream fails, an ``error``
+        event that tells nothing but the error's code goes out before the error is raised.
+        """
+        return ServerSentEvents(self)
+
+    async def until_done(self) -> Run:
+        """Read to the end, and return the run: ended, or requiring action that no toolset takes."""
+        if self._state is not _State.OVER:
+            async for _ in self:
+                pass
+        run = self.run
+        assert run is not None  # no stream is over before its run is known
+        return run
+
+    def _not_open(self) -> Exception:
+        match self._state:
+            case _State.NEW:
+                return UsageError("use a stream as: async with client.stream_run(...) as stream")
+            case _State.FAILED:
+                return self._failure or StopAsyncIteration()
+            case _State.LEFT:
+                return UsageError("the stream's block was left, and its connection given back")
+            case _:
+                return StopAsyncIteration()
+
+    def _take(self) -> StreamEvent | None:
+        """Return the next event of what has been read; None where nothing is left of it."""
+        for raw in self._received:
+            event = decode_event(raw, redact=self._redact)
+            self._raw = raw
+            if self._note(event):
+                return event
+        if not self._ready:
+            return None
+        self._raw = None
+        event = self._ready.popleft()
+        self._note(event)
+        if isinstance(event, DoneEvent):
+            self._state = _State.OVER
+        return event
+
+    def _redact(self, text: str) -> str:
+        return text if self._bytes is None else self._bytes.redact(text)
+
+    def _note(self, event: StreamEvent) -> bool:
+        """Take an event into account, and tell whether it is to be given: the server's last word is not, ours is."""
+        match event:
+            case MessageDeltaEvent():
+                pass
+            case RunEvent(data=run):
+                self._watch.see(run)
+                self._is_resumed = False
+            case MessageEvent(data=data) | RunStepEvent(data=data):
+                if self._watch.ids is None and data.run_id and data.thread_id:
+                    self._watch.name(data.thread_id, data.run_id)
+            case DoneEvent():
+                self._is_done = True
+                self._received = iter(())
+                return False
+            case _:
+                pass
+        self._snapshots.apply(event)
+        return True
+
+    async def _advance_in_time(self) -> None:
+        if self._deadline == float("inf"):
+            await self._advance()
+            return
+        with anyio.CancelScope(deadline=self._deadline) as scope:
+            await self._advance()
+        if scope.cancelled_caught:
+            raise self._timed_out()
+
+    async def _advance(self) -> None:
+        """Do what brings the next events."""
+        if self._bytes is not None and not self._is_done and await self._read():
+            return
+        await self._close_bytes()
+        run = self._watch.run
+        if run is None or self._is_resumed or not (run.is_terminal or run.status == "requires_action"):
+            await self._reconcile()
+        elif run.status == "requires_action" and self._source.rounds is not None:
+            self._is_resumed = True
+            self._begin(await self._source.rounds.hand_in(run, self._source.open, is_stream=True))
+        else:
+            self._ready.append(DoneEvent(reconciled=self._is_reconciled or not self._is_done))
+
+    async def _read(self) -> bool:
+        """Read what comes next; tell whether anything came before the end."""
+        assert self._bytes is not None  # asked before
+        try:
+            data = await self._bytes.read()
+        except (APIConnectionError, DecodeError) as error:
+            logger.debug("a stream broke: %s", error)
+            self._broken_by = error
+            return False
+        if data:
+            self._has_bytes = True
+            self._received = self._decoder.feed(data)
+            return True
+        self._decoder.finish()
+        return False
+
+    # Opening.
+
+    async def __aenter__(self) -> Self:
+        if self._state is not _State.NEW:
+            raise UsageError("a stream can be entered once; ask the client for another one")
+        self._state = _State.OPEN
+        if self._source.timeout is not None:
+            self._deadline = anyio.current_time() + self._source.timeout
+        is_open = False
+        try:
+            with anyio.CancelScope(deadline=self._deadline):
+                await finish_anyway(self._open_first)
+                is_open = True
+                return self
+            raise self._timed_out()
+        finally:
+            if not is_open:
+                await self._leave(is_abandoned=True)
+
+    async def _open_first(self) -> None:
+        try:
+            self._begin(await self._source.open(self._source.request))
+        except APIConnectionError as error:
+            # The server may have acted. Where the run is known, it tells.
+            if not error.sent or self._watch.ids is None or not self._source.reconcile:
+                raise
+            self._broken_by = error
+        if not self._is_event_stream():
+            raise await self._not_a_stream()
+
+    def _begin(self, stream: ByteStream | None) -> None:
+        """Go on with another connection; None: the run itself must tell how it goes on."""
+        self._bytes = stream
+        self._decoder = SSEDecoder()
+        self._is_done = stream is not None and not self._is_event_stream()
+        self._broken_by = None
+
+    def _is_event_stream(self) -> bool:
+        if self._bytes is None:
+            return True
+        kind = self._bytes.headers.get("content-type", "").lower()
+        # Anything else may be a stream whose server is careless with the header.
+        return "json" not in kind and "html" not in kind
+
+    async def _not_a_stream(self) -> StreamError:
+        """Return the error of an answer that is none, after looking whether it tells of a run."""
+        assert self._bytes is not None  # it is what is no stream
+        body = b""
+        try:
+            while len(body) < _MOST_OF_ANSWER and (data := await self._bytes.read()):
+                body += data
+            self._watch.see(structure(loads(body), Run))
+        except (APIConnectionError, DecodeError):
+            pass  # so it does not
+        kind = self._bytes.redact(self._bytes.headers.get("content-type", ""))[:80]
+        await self._close_bytes()
+        request = self._source.request
+        return StreamError(
+            f"{request.method} {request.path}: the answer is {kind} instead of a stream of events; this server may not "
+            "stream, in which case run_and_wait works"
+        )
+
+    # Breaks.
+
+    async def _reconcile(self) -> None:
+        """Look at the run until it pauses, and make ready the events that were missed."""
+        cause = self._broken_by
+        if self._watch.ids is None or not self._source.reconcile:
+            raise self._interrupted(cause) from cause
+        try:
+            run = await self._watch.until_pause()
+            messages = await self._source.messages(run)
+            steps = await self._source.steps(run)
+        except (APIConnectionError, APIStatusError, DecodeError, UsageError) as error:  # UsageError: an id that is none
+            raise self._interrupted(error) from error
+        self._ready.extend([*missed_events(self._snapshots, run, messages, steps)])
+        self._is_reconciled = True
+        self._is_resumed = False
+
+    def _interrupted(self, cause: Exception | None) -> StreamError:
+        if self._watch.ids is None and self._has_bytes and not self._has_spoken():
+            return StreamError("the answer is no stream of events")
+        thread_id, run_id = self._watch.ids or (None, None)
+        request = self._source.request
+        known = f"run {run_id}" if run_id else "the run's id had not come yet, and the run may go on"
+        reason = f": {cause}" if cause is not None else ""
+        return StreamInterruptedError(
+            f"{request.method} {request.path}: the stream ended before its run did ({known}){reason}",
+            thread_id=thread_id,
+            run_id=run_id,
+            snapshot=self._snapshots,
+        )
+
+    def _has_spoken(self) -> bool:
+        return self._raw is not None or self._is_done
+
+    def _timed_out(self) -> WaitTimeoutError:
+        error = self._watch.timed_out(f"in the {self._source.timeout} s allowed")
+        if self._source.rounds is not None:
+            error.attempted = self._source.rounds.answerer.attempted
+            error.completed = self._source.rounds.answerer.completed
+        return error
+
+    # Leaving.
+
+    async def __aexit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        run = self._watch.run
+        # A run that requires action waits for whoever leaves the block in peace to answer it.
+        is_due = run is not None and run.status == "requires_action" and self._source.rounds is None
+        await self._leave(is_abandoned=error is not None or not (is_due or self._state is _State.OVER))
+
+    async def _leave(self, *, is_abandoned: bool) -> None:
+        """Give the connection back, and cancel the run where nobody will see its end."""
+        self._state = _State.LEFT
+        cancels = is_abandoned and self._source.on_cancel == "cancel"
+        with anyio.CancelScope(shield=True):
+            if cancels and self._watch.ids is None:
+                await self._learn_ids()
+            await self._close_bytes()
+            if cancels:
+                await self._watch.cancel()
+
+    async def _learn_ids(self) -> None:
+        with anyio.move_on_after(_LEARN_SECONDS):
+            try:
+                while self._watch.ids is None and (self._take() is not None or (self._bytes and await self._read())):
+                    pass
+            except StreamError as error:
+                logger.debug("the run of a stream that was left stays unknown: %s", error)
+
+    async def _close_bytes(self) -> None:
+        stream, self._bytes = self._bytes, None
+        self._received = iter(())
+        if stream is None:
+            return
+        try:
+            if self._is_done and self._state is _State.OPEN:
+                await stream.drain()
+        except (APIConnectionError, DecodeError):
+            pass  # nothing more was expected
+        finally:
+            await stream.aclose()
