@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import Model, Omittable, OmittableTuple, Unknown
+from asyncassist.models._base import Model, Omittable, OmittableTuple, Unknown, frozen
 from asyncassist.models.messages import ImageDetail, MessageRole
 
 __all__ = [
@@ -175,3 +175,9 @@ class MessageDelta(Model):
     """The message's id."""
     object: Literal["thread.message.delta"] | str = "thread.message.delta"
     delta: MessageDeltaDelta = field(factory=MessageDeltaDelta)
+
+    @property
+    def text(self) -> str:
+        """The piece of text, or several joined; empty where there is none."""
+        parts = [part.text for part in self.delta.content if isinstance(part, MessageDeltaContentText)]
+        return "".join([text.value for text in parts if text and text.value])

@@ -9,7 +9,6 @@ from asyncassist._wire.sse import encode_event
 from asyncassist._wire.unstructure import unstructure
 from asyncassist.errors import AsyncAssistError
 from asyncassist.models.events import DoneEvent, MessageDeltaEvent, MessageEvent, StreamEvent, UnknownEvent
-from asyncassist.models.message_deltas import MessageDeltaContentText
 
 if TYPE_CHECKING:
     from typing import Self
@@ -37,7 +36,7 @@ class TextPieces:
         while True:
             event = await anext(self._stream)
             if isinstance(event, MessageDeltaEvent):
-                piece = _text_of(event)
+                piece = event.data.text
                 message_id = event.data.id
             elif isinstance(event, MessageEvent) and event.data.id not in self._given and event.data.role != "user":
                 piece = event.data.text  # of a server that sends no deltas
@@ -52,21 +51,12 @@ class TextPieces:
             return f"\n\n{piece}" if is_next else piece
 
 
-def _text_of(event: MessageDeltaEvent) -> str:
-    pieces = [
-        part.text.value
-        for part in event.data.delta.content
-        if isinstance(part, MessageDeltaContentText) and part.text and part.text.value
-    ]
-    return "".join(pieces)
-
-
 class ServerSentEvents:
     """The events of a stream as the bytes of server-sent events."""
 
     def __init__(self, stream: RunStream) -> None:
         self._stream = stream
-        self._failure: AsyncAssistError | None = None
+        self._failure: Exception | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -76,11 +66,13 @@ class ServerSentEvents:
             raise self._failure
         try:
             event = await anext(self._stream)
-        except AsyncAssistError as error:
+        except StopAsyncIteration:
+            raise
+        except Exception as error:  # a tool's own ones among them
             self._failure = error
             # What the error says is for this side's log, not for whoever reads on the other.
-            body = {"error": {"message": "The stream failed.", "code": getattr(error, "code", None)}}
-            return encode_event("error", dumps(body))
+            code = getattr(error, "code", None) if isinstance(error, AsyncAssistError) else None
+            return encode_event("error", dumps({"error": {"message": "The stream failed.", "code": code}}))
         return _encoded(event, self._stream.last_received)
 
 

@@ -15,14 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncassist.server.backends import Backend, BackendError, OfflineBackend, Reply, Turn
+    from asyncassist.server.backends import Backend, BackendError, FunctionCall, Reply, ToolRound, Turn
     from asyncassist.server.local import LocalServer
-    from asyncassist.server.store import MemoryStore, PageQuery, ParentMissing, Store, StoreError, ThreadBusy
+    from asyncassist.server.offline import OfflineBackend
+    from asyncassist.server.script import Failure, Rule
+    from asyncassist.server.store import Edit, MemoryStore, PageQuery, ParentMissing, Store, StoreError, ThreadBusy
     from asyncassist.server.transport import LocalTransport
 
 __all__ = [
     "Backend",
     "BackendError",
+    "Edit",
+    "Failure",
+    "FunctionCall",
     "LocalServer",
     "LocalTransport",
     "MemoryStore",
@@ -30,25 +35,32 @@ __all__ = [
     "PageQuery",
     "ParentMissing",
     "Reply",
+    "Rule",
     "Store",
     "StoreError",
     "ThreadBusy",
+    "ToolRound",
     "Turn",
 ]
 
 _HOMES = {
     "Backend": "backends",
     "BackendError": "backends",
+    "Edit": "store",
+    "Failure": "script",
+    "FunctionCall": "backends",
     "LocalServer": "local",
     "LocalTransport": "transport",
     "MemoryStore": "store",
-    "OfflineBackend": "backends",
+    "OfflineBackend": "offline",
     "PageQuery": "store",
     "ParentMissing": "store",
     "Reply": "backends",
+    "Rule": "script",
     "Store": "store",
     "StoreError": "store",
     "ThreadBusy": "store",
+    "ToolRound": "backends",
     "Turn": "backends",
 }
 

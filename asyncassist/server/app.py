@@ -27,6 +27,7 @@ from asyncassist.errors import DecodeError
 from asyncassist.models import Run
 from asyncassist.server import bodies, errors
 from asyncassist.server.operations import Operations
+from asyncassist.server.streaming import EventStream, EventStreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -43,7 +44,7 @@ logger = logging.getLogger("asyncassist.server")
 #: Bytes a request's body may have.
 MAX_BODY = 64 * 1024 * 1024
 
-_Operation: TypeAlias = "Callable[..., Awaitable[Model]]"
+_Operation: TypeAlias = "Callable[..., Awaitable[Model | EventStream]]"
 
 
 @frozen
@@ -161,6 +162,9 @@ def _handler(
             elif endpoint.is_listing:
                 arguments.append(request.query_params)
             result = await endpoint.operation(operations, *arguments)
+            # Nothing is awaited between here and the response's own care for the stream.
+            if isinstance(result, EventStream):
+                return EventStreamResponse(result)
             headers = {"openai-poll-after-ms": str(poll_after_ms())} if isinstance(result, Run) else None
             return _json(200, result, headers)
         except errors.ApiError as error:

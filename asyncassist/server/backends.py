@@ -1,33 +1,62 @@
-"""What answers the runs: the interface of a backend, and the one that needs no model."""
+"""What answers the runs: the interface of a backend."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import anyio
 from attrs import field, frozen
-from attrs.validators import in_, instance_of
+from attrs.validators import and_, deep_iterable, in_, instance_of, min_len, optional
 
+from asyncassist._wire.json import dumps
 from asyncassist.models import RunCompletionUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from asyncassist.models import Message, Run
+    from asyncassist.models import Message, Run, RunStepDetailsToolCallsFunction
 
-__all__ = ["Backend", "BackendError", "OfflineBackend", "Reply", "Turn"]
+__all__ = ["Backend", "BackendError", "FunctionCall", "Reply", "ToolRound", "Turn"]
+
+
+@frozen
+class ToolRound:
+    """Calls a backend asked for at once, with their outputs."""
+
+    calls: tuple[RunStepDetailsToolCallsFunction, ...]
+    """Each with its id, name and arguments, and its output in ``call.function.output``."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What came of the calls, in their order."""
+        return tuple([call.function.output or "" for call in self.calls])
+
+
+async def _no_rounds() -> Sequence[ToolRound]:
+    return ()
+
+
+async def _to_nobody(piece: str) -> None:
+    pass
 
 
 @frozen
 class Turn:
-    """What a backend is asked: a run, with the thread it is to answer."""
+    """What a backend is asked: a run, with the thread it is to answer.
+
+    A run whose tool calls have been answered is a turn again, with these calls among its `rounds`.
+    """
 
     run: Run
     """Model, instructions, tools and limits, the assistant's and the run's own together."""
     _history: Callable[[int | None], Awaitable[Sequence[Message]]] = field(repr=False)
+    _rounds: Callable[[], Awaitable[Sequence[ToolRound]]] = field(default=_no_rounds, repr=False)
+    _emit: Callable[[str], Awaitable[None]] = field(default=_to_nobody, repr=False)
 
     async def messages(self, last: int | None = None) -> Sequence[Message]:
         """The thread's messages as far as the run's truncation strategy lets them be seen, oldest first.
+
+        What the run itself has said before it asked for tools is among them, with the run's id.
 
         Args:
             last: how many of the newest; None for all.
@@ -36,20 +65,68 @@ class Turn:
         limit = truncation.last_messages if truncation is not None else None
         return await self._history(min((count for count in (last, limit) if count is not None), default=None))
 
+    async def rounds(self) -> Sequence[ToolRound]:
+        """The tool calls this run has asked for so far, all answered, in the order it asked."""
+        return await self._rounds()
+
+    async def emit(self, text: str) -> None:
+        """Send a piece of the answer, which is seen at once by those who stream the run.
+
+        The pieces are one message, in the order of the calls. An empty piece is none.
+
+        Raises:
+            RuntimeError: the turn is over: the backend has returned or raised.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"a piece of an answer is a str, not {type(text).__name__}")
+        await self._emit(text)
+
+
+def _as_json(arguments: str | Mapping[str, object]) -> str:
+    return dumps(arguments).decode() if isinstance(arguments, Mapping) else arguments
+
+
+@frozen
+class FunctionCall:
+    """A call of one of the run's functions, to be made by whoever started the run."""
+
+    name: str = field(validator=and_(instance_of(str), min_len(1)))
+    arguments: str = field(default="{}", converter=_as_json, validator=instance_of(str))
+    """JSON text, passed on as it is; may be given as a mapping."""
+    id: str | None = field(default=None, validator=optional(instance_of(str)))
+    """None lets the server make one."""
+
+
+def _as_tuple(calls: Iterable[FunctionCall]) -> tuple[FunctionCall, ...]:
+    return tuple(calls)
+
 
 @frozen
 class Reply:
-    """What a backend answers."""
+    """What a backend answers: text, and it is done; or calls of functions whose outputs it needs first."""
 
-    text: str = field(validator=instance_of(str))
+    text: str | None = field(default=None, validator=optional(instance_of(str)))
+    """The whole answer. None when it was emitted, or where there is nothing to say beside tool calls."""
     usage: RunCompletionUsage = field(
         factory=lambda: RunCompletionUsage(prompt_tokens=0, completion_tokens=0, total_tokens=0),
         validator=instance_of(RunCompletionUsage),
     )
+    """Tokens of this answer; the run's are the sum over its turns."""
     stopped_by: Literal["max_completion_tokens", "max_prompt_tokens"] | None = field(
         default=None, validator=in_((None, "max_completion_tokens", "max_prompt_tokens"))
     )
     """The limit that cut the text short; None for a complete one."""
+    tool_calls: tuple[FunctionCall, ...] = field(
+        default=(), converter=_as_tuple, validator=deep_iterable(instance_of(FunctionCall))
+    )
+    """The calls the run is to wait for. None of them may have the id of another."""
+
+    def __attrs_post_init__(self) -> None:
+        ids = [call.id for call in self.tool_calls if call.id is not None]
+        if len(ids) != len(set(ids)):
+            raise ValueError("two tool calls of a reply have the same id")
+        if self.tool_calls and self.stopped_by is not None:
+            raise ValueError("a reply that was cut short asks for no tool calls")
 
 
 class BackendError(Exception):
@@ -70,30 +147,10 @@ class Backend(Protocol):
     async def answer(self, turn: Turn) -> Reply:
         """Answer the turn. It is cancelled when its run is cancelled or expires, and when the server is closed.
 
+        Text can be sent while it is made, with `Turn.emit`; what was emitted must be the text of the reply, or the
+        reply leaves its text out. A reply with tool calls is asked for once more when these have been answered.
+
         Raises:
             BackendError: it cannot be answered.
         """
         ...
-
-
-class OfflineBackend:
-    """Answers without a model, the same question with the same text, and says so in it.
-
-    Its usage counts words.
-
-    Args:
-        delay: seconds to take over an answer.
-        sleep: how to wait.
-    """
-
-    def __init__(self, *, delay: float = 0.0, sleep: Callable[[float], Awaitable[object]] = anyio.sleep) -> None:
-        self._delay = delay
-        self._sleep = sleep
-
-    async def answer(self, turn: Turn) -> Reply:
-        await self._sleep(self._delay)
-        question = next((message.text for message in await turn.messages(last=1)), "")
-        text = f"This is the offline backend: no model was asked. The last message was: {question or '(nothing)'}"
-        asked, answered = len(question.split()), len(text.split())
-        usage = RunCompletionUsage(prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered)
-        return Reply(text, usage)

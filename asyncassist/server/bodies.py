@@ -103,13 +103,7 @@ _tool_choice = nullable(
     )
 )
 _reasoning_effort = nullable(one_of("none", "minimal", "low", "medium", "high", "xhigh", "max"))
-
-
-def _stream(value: object, path: str) -> object:
-    if value is not None and boolean(value, path):
-        raise errors.not_offered(path, "This server does not offer streaming yet. Leave out 'stream' and poll the run.")
-    return value
-
+_stream = nullable(boolean)
 
 # Bodies
 

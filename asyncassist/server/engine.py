@@ -1,8 +1,8 @@
-"""Drives runs: takes them out of the queue, asks the backend, writes down what it answered, and ends them in time.
+"""Drives runs: takes them out of the queue, asks the backend, hands on what it answers, and ends them in time.
 
-What may follow what is decided in ``states.py``, inside the store's transactions; here it is only done. A run is driven
-by one task, in the task group the engine was opened with. A backend can be slow, fail, or ignore being cancelled: the
-run's state stays right, because a step that has become illegal in the meantime is dropped.
+What happens to a run is written down, and told to those who stream it, by the journal. A run is driven by one task, in
+the task group the engine was opened with. A backend can be slow, fail, or ignore being cancelled: the run's state stays
+right, because a step that has become illegal in the meantime is dropped.
 """
 
 from __future__ import annotations
@@ -13,34 +13,27 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import checkpoint
 
-from asyncassist.models import (
-    Message,
-    MessageContentText,
-    MessageIncompleteDetails,
-    MessageText,
-    Run,
-    RunStep,
-    RunStepDetailsMessageCreation,
-    RunStepMessageCreation,
-)
-from asyncassist.server import states
+from asyncassist.server import errors
 from asyncassist.server.backends import BackendError, Reply, Turn
-from asyncassist.server.store import PageQuery
+from asyncassist.server.drafts import Draft
+from asyncassist.server.history import read_messages, read_rounds
+from asyncassist.server.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from anyio.abc import TaskGroup
 
+    from asyncassist.models import Message, Run
     from asyncassist.server.backends import Backend
     from asyncassist.server.store import Record, Store
+    from asyncassist.server.streaming import EventStream
 
 __all__ = ["Engine", "EngineClosed"]
 
 logger = logging.getLogger("asyncassist.server")
-
-_HISTORY_PAGE = 100
 
 
 class EngineClosed(Exception):
@@ -71,7 +64,7 @@ class Engine:
         self._backend = backend
         self._clock = clock
         self._sleep = sleep
-        self._new_id = new_id
+        self._journal = Journal(store, clock=clock, new_id=new_id)
         self._task_group: TaskGroup | None = None
         self._scopes: dict[str, anyio.CancelScope] = {}  # of the runs being driven
         # Active runs with their expiry, soonest first: all runs are given the same time, so they expire as they came.
@@ -83,9 +76,15 @@ class Engine:
         """How many runs have not ended."""
         return len(self._due)
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams wait for events of a run."""
+        return len(self._journal.streams)
+
     async def open(self, task_group: TaskGroup) -> None:
         """Start to drive runs in this task group, those first that were left active when it was last done."""
         self._task_group = task_group
+        self._journal.reset()
         self._due.clear()
         self._due_news = anyio.Event()  # the last one may belong to an event loop that is over
         for run in await self._store.active_runs():
@@ -93,25 +92,31 @@ class Engine:
             if run.status == "cancelling":
                 task_group.start_soon(self._confirm_cancel, run.id)
             elif run.status != "requires_action":
-                await self._change(run.id, states.requeue)  # illegal, and skipped, for one that is queued still
-                self._start(task_group, run)
+                await self._journal.requeue(run.id)
+                self._start(task_group, run.id)
         task_group.start_soon(self._expire_when_due)
 
     def close(self) -> None:
-        """Take no more runs. The owner of the task group cancels it."""
+        """Take no more runs, and end the streams. The owner of the task group cancels it."""
         self._task_group = None
+        self._journal.streams.close()
 
-    async def submit(self, run: Run, *before: Record) -> None:
+    async def submit(self, run: Run, *before: Record, stream: EventStream | None = None) -> None:
         """Add a queued run to the store, after the records that come before it, and set it going.
+
+        Args:
+            run: the run.
+            before: other new records, in their order.
+            stream: gets the run's events.
 
         Raises:
             EngineClosed: there is nothing to drive it in. Nothing was added.
         """
         task_group = self._opened()
         with anyio.CancelScope(shield=True):  # a run that was added must be driven, whoever stops waiting for it
-            await self._store.add(*before, run)
+            await self._journal.add(run, before, stream)
             self._watch(run)
-            self._start(task_group, run)
+            self._start(task_group, run.id)
 
     async def cancel(self, run_id: str) -> Run | None:
         """Ask a run to end. It is ``cancelling`` first and ``cancelled`` when its backend has let go.
@@ -126,20 +131,23 @@ class Engine:
         task_group = self._opened()
         run: Run | None = None
         with anyio.CancelScope(shield=True):
-            run = await self._store.update(Run, run_id, states.cancel)
+            run = await self._journal.cancel(run_id)
             if (scope := self._scopes.get(run_id)) is not None:
                 scope.cancel()  # its task confirms
             else:
                 task_group.start_soon(self._confirm_cancel, run_id)
         return run
 
-    async def accept_outputs(self, run_id: str, match: Callable[[Run], Mapping[str, str]]) -> Run | None:
+    async def accept_outputs(
+        self, run_id: str, match: Callable[[Run], Mapping[str, str]], *, stream: EventStream | None = None
+    ) -> Run | None:
         """Write the outputs of tool calls into the run's waiting step and queue the run again.
 
         Args:
             run_id: the run.
             match: gives the outputs of the waiting run by the ids of their calls. What it raises passes through, and
                 the run goes on waiting.
+            stream: gets the run's events from here on.
 
         Returns:
             The run as it is then, None when it is not there.
@@ -149,30 +157,23 @@ class Engine:
             EngineClosed: there is nothing to drive it in.
         """
         task_group = self._opened()
-        outputs: Mapping[str, str] = {}
-
-        def accept(run: Run) -> Run:
-            nonlocal outputs
-            queued = states.accept_outputs(run)
-            outputs = match(run)
-            return queued
-
         run: Run | None = None
         with anyio.CancelScope(shield=True):
-            run = await self._store.update(Run, run_id, accept)
-            newest = await self._store.page(RunStep, PageQuery(limit=1), within=run_id)
-            for step in newest.data:
-                record = partial(states.record_outputs, outputs=outputs, now=self._now())
-                await self._store.update(RunStep, step.id, record)
+            run = await self._journal.accept_outputs(run_id, match, stream)
             if run is not None:
-                self._start(task_group, run)
+                self._start(task_group, run_id)
         return run
 
     def forget(self, run_id: str) -> None:
         """Stop driving a run that was deleted."""
         self._due.pop(run_id, None)
+        self._journal.forget(run_id, errors.run_deleted(run_id).error())
         if (scope := self._scopes.get(run_id)) is not None:
             scope.cancel()
+
+    def with_text_so_far(self, message: Message) -> Message:
+        """A message as it is to be shown: one that is being written with the text it has got."""
+        return self._journal.with_text_so_far(message)
 
     def _opened(self) -> TaskGroup:
         if self._task_group is None:
@@ -181,9 +182,9 @@ class Engine:
 
     # Driving one run.
 
-    def _start(self, task_group: TaskGroup, run: Run) -> None:
-        scope = self._scopes[run.id] = anyio.CancelScope()
-        task_group.start_soon(self._drive, run.id, scope)
+    def _start(self, task_group: TaskGroup, run_id: str) -> None:
+        scope = self._scopes[run_id] = anyio.CancelScope()
+        task_group.start_soon(self._drive, run_id, scope)
 
     async def _drive(self, run_id: str, scope: anyio.CancelScope) -> None:
         try:
@@ -192,6 +193,7 @@ class Engine:
         except Exception:
             # A store that fails must not end the other runs; this one will expire.
             logger.exception("run %s could not be driven", run_id)
+            self._cut_stream(run_id)
         finally:
             if self._scopes.get(run_id) is scope:  # and not that of the run's next task already
                 del self._scopes[run_id]
@@ -200,89 +202,66 @@ class Engine:
             await self._confirm_cancel(run_id)
 
     async def _work(self, run_id: str) -> None:
-        run = await self._change(run_id, partial(states.start, now=self._now()))
+        run = await self._journal.start(run_id)
         if run is None:
             return
+        draft = Draft(run)
         try:
-            reply = await self._backend.answer(Turn(run, partial(self._history, run.thread_id)))
-            if not isinstance(reply, Reply):
-                raise TypeError(f"a backend must answer with a Reply, not {type(reply).__name__}")
+            reply = await self._answer(run, draft)
         except BackendError as error:
-            await self._fail(run_id, error.code, error.message)
+            self._note(await self._journal.fail(run_id, error.code, error.message))
         except Exception:
             logger.exception("the backend failed at run %s", run_id)
-            await self._fail(run_id, "server_error", "The backend failed. The server's log says how.")
+            message = "The backend failed. The server's log says how."
+            self._note(await self._journal.fail(run_id, "server_error", message))
         else:
-            await self._finish(run, reply)
+            if reply.tool_calls:
+                await self._journal.ask(run, reply)
+            else:
+                self._note(await self._journal.finish(run_id, reply))
 
-    async def _history(self, thread_id: str, last: int | None) -> Sequence[Message]:
-        newest_first: list[Message] = []
-        cursor: str | None = None
-        while last is None or len(newest_first) < last:
-            limit = _HISTORY_PAGE if last is None else min(_HISTORY_PAGE, last - len(newest_first))
-            page = await self._store.page(Message, PageQuery(limit=limit, after=cursor), within=thread_id)
-            newest_first += page.data
-            if not page.has_more:
-                break
-            cursor = page.last_id
-        return newest_first[::-1]
-
-    async def _fail(self, run_id: str, code: str, message: str) -> None:
-        await self._change(run_id, partial(states.fail, now=self._now(), code=code, message=message))
-
-    async def _finish(self, run: Run, reply: Reply) -> None:
-        now = self._now()
-        end: Callable[[Run], Run]
-        if reply.stopped_by is None:
-            end = partial(states.complete, now=now, usage=reply.usage)
-        else:
-            end = partial(states.stop_short, now=now, usage=reply.usage, reason=reply.stopped_by)
-        message = self._message(run, reply, now)
-        step = RunStep(
-            id=self._new_id("step_"),
-            created_at=now,
-            assistant_id=run.assistant_id,
-            thread_id=run.thread_id,
-            run_id=run.id,
-            type="message_creation",
-            status="completed",
-            step_details=RunStepDetailsMessageCreation(message_creation=RunStepMessageCreation(message_id=message.id)),
-            completed_at=now,
-            usage=reply.usage,
+    async def _answer(self, run: Run, draft: Draft) -> Reply:
+        """Ask the backend. All of the reply's text is in the draft then."""
+        turn = Turn(
+            run,
+            partial(read_messages, self._store, run.thread_id),
+            partial(read_rounds, self._store, run.id),
+            partial(self._emit, draft),
         )
-        await self._change(run.id, end, add=(message, step))
+        try:
+            reply = await self._backend.answer(turn)
+        finally:
+            draft.is_answered = True
+        if not isinstance(reply, Reply):
+            raise TypeError(f"a backend must answer with a Reply, not {type(reply).__name__}")
+        if draft.message is None and (reply.text or not reply.tool_calls):
+            await self._journal.write(draft, reply.text or "")
+        elif reply.text not in (None, draft.text) and not draft.is_frozen:
+            raise ValueError("the pieces a backend emitted are not the text of its reply")
+        return reply
 
-    def _message(self, run: Run, reply: Reply, now: int) -> Message:
-        is_complete = reply.stopped_by is None
-        return Message(
-            id=self._new_id("msg_"),
-            created_at=now,
-            thread_id=run.thread_id,
-            status="completed" if is_complete else "incomplete",
-            incomplete_details=None if is_complete else MessageIncompleteDetails(reason="max_tokens"),
-            completed_at=now if is_complete else None,
-            incomplete_at=None if is_complete else now,
-            role="assistant",
-            content=(MessageContentText(text=MessageText(value=reply.text)),),
-            assistant_id=run.assistant_id,
-            run_id=run.id,
-        )
+    async def _emit(self, draft: Draft, text: str) -> None:
+        if draft.is_answered:
+            raise RuntimeError("this turn is over: its backend has answered")
+        if text:
+            await self._journal.write(draft, text)
+        await checkpoint()  # lets the piece be read before the next one is made
 
     async def _confirm_cancel(self, run_id: str) -> None:
-        await self._change(run_id, partial(states.confirm_cancel, now=self._now()))
-
-    async def _change(self, run_id: str, change: Callable[[Run], Run], add: Sequence[Record] = ()) -> Run | None:
-        """Take a run to its next state, unless that has become illegal or the run was deleted: then None."""
         try:
-            run = await self._store.update(Run, run_id, change, add=add)
-        except states.IllegalTransition:
-            return None
-        if run is not None and run.is_terminal:
-            self._due.pop(run_id, None)
-        return run
+            self._note(await self._journal.confirm_cancel(run_id))
+        except Exception:
+            logger.exception("run %s could not be ended when it was cancelled", run_id)
+            self._cut_stream(run_id)
 
-    def _now(self) -> int:
-        return int(self._clock())
+    def _cut_stream(self, run_id: str) -> None:
+        """End the stream of a run that is not driven any more, in words that tell its reader to look again later."""
+        self._journal.streams.cut(run_id, errors.server_failed().error())
+
+    def _note(self, run: Run | None) -> None:
+        """Take a run that has ended off the list of those that may expire."""
+        if run is not None:
+            self._due.pop(run.id, None)
 
     # Ending runs in time.
 
@@ -307,8 +286,9 @@ class Engine:
     async def _expire(self, run_id: str) -> None:
         del self._due[run_id]
         try:
-            await self._change(run_id, states.expire)
+            await self._journal.expire(run_id)
         except Exception:
             logger.exception("run %s could not be ended at its expiry", run_id)
+            self._cut_stream(run_id)
         if (scope := self._scopes.get(run_id)) is not None:
             scope.cancel()

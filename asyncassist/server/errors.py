@@ -29,6 +29,7 @@ __all__ = [
     "out_of_bounds",
     "outputs_mismatch",
     "outputs_not_wanted",
+    "run_deleted",
     "server_failed",
     "unknown_route",
     "wrong_key",
@@ -65,9 +66,13 @@ class ApiError(Exception):
         self.code = code
         self.headers = dict(headers or {})
 
+    def error(self) -> dict[str, object]:
+        """The API's error object, ready for JSON."""
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+
     def envelope(self) -> dict[str, object]:
         """The body of the response, ready for JSON."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        return {"error": self.error()}
 
 
 # 400: the request itself
@@ -141,6 +146,10 @@ def wrong_key() -> ApiError:
 
 def not_found(kind: str, id: str) -> ApiError:
     return ApiError(404, f"No {kind} found with id '{id}'.")
+
+
+def run_deleted(run_id: str) -> ApiError:
+    return ApiError(404, f"Run {run_id} was deleted with its thread.")
 
 
 def unknown_route(method: str, path: str) -> ApiError:

@@ -16,8 +16,8 @@ import httpx
 from asyncassist._transport.loops import current_loop
 from asyncassist.errors import UsageError
 from asyncassist.server.app import create_app
-from asyncassist.server.backends import OfflineBackend
 from asyncassist.server.engine import Engine
+from asyncassist.server.offline import OfflineBackend
 from asyncassist.server.operations import Operations
 from asyncassist.server.store import MemoryStore
 from asyncassist.server.transport import LocalTransport

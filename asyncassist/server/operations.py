@@ -11,6 +11,8 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+from attrs import evolve
+
 from asyncassist._wire.converter import structure, unstructure
 from asyncassist.models import (
     Assistant,
@@ -28,6 +30,7 @@ from asyncassist.server.bodies import page_query
 from asyncassist.server.engine import EngineClosed
 from asyncassist.server.states import IllegalTransition
 from asyncassist.server.store import ParentMissing, ThreadBusy
+from asyncassist.server.streaming import EventStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -183,11 +186,11 @@ class Operations:
         return message
 
     async def get_message(self, thread_id: str, message_id: str) -> Message:
-        return await self._get_in(thread_id, Message, message_id)
+        return self._engine.with_text_so_far(await self._get_in(thread_id, Message, message_id))
 
     async def modify_message(self, thread_id: str, message_id: str, body: Body) -> Message:
         await self.get_message(thread_id, message_id)
-        return await self._modify(Message, message_id, body, _MESSAGE)
+        return self._engine.with_text_so_far(await self._modify(Message, message_id, body, _MESSAGE))
 
     async def delete_message(self, thread_id: str, message_id: str) -> MessageDeleted:
         await self.get_message(thread_id, message_id)
@@ -203,24 +206,23 @@ class Operations:
                 page_query(query)
                 return Page(has_more=False)
             within = run_id
-        return await self._store.page(Message, page_query(query), within=within)
+        page = await self._store.page(Message, page_query(query), within=within)
+        return evolve(page, data=tuple(map(self._engine.with_text_so_far, page.data)))
 
     # Runs
 
-    async def create_run(self, thread_id: str, body: Body) -> Run:
+    async def create_run(self, thread_id: str, body: Body) -> Run | EventStream:
         await self._get(Thread, thread_id)
         run = self._new_run(thread_id, await self._assistant_of(body), body)
         messages = self._new_messages(thread_id, body.get("additional_messages"))
-        await self._submit(run, *messages)
-        return run
+        return await self._submit(body, run, *messages)
 
-    async def create_thread_and_run(self, body: Body) -> Run:
+    async def create_thread_and_run(self, body: Body) -> Run | EventStream:
         assistant = await self._assistant_of(body)
         thread_body: Body = body.get("thread") or {}
         thread = self._new_thread(thread_body)
         run = self._new_run(thread.id, assistant, body)
-        await self._submit(run, thread, *self._new_messages(thread.id, thread_body.get("messages")))
-        return run
+        return await self._submit(body, run, thread, *self._new_messages(thread.id, thread_body.get("messages")))
 
     async def get_run(self, thread_id: str, run_id: str) -> Run:
         return await self._get_in(thread_id, Run, run_id)
@@ -243,15 +245,18 @@ class Operations:
             raise errors.not_running() from None
         return _found(run, Run, run_id)
 
-    async def submit_tool_outputs_to_run(self, thread_id: str, run_id: str, body: Body) -> Run:
+    async def submit_tool_outputs_to_run(self, thread_id: str, run_id: str, body: Body) -> Run | EventStream:
         await self.get_run(thread_id, run_id)
+        match = partial(_match_outputs, given=body["tool_outputs"])
+        stream = _stream_for(body)
         try:
-            run = await self._engine.accept_outputs(run_id, partial(_match_outputs, given=body["tool_outputs"]))
+            run = await self._engine.accept_outputs(run_id, match, stream=stream)
         except IllegalTransition as error:
             raise errors.outputs_not_wanted(error.run.status) from None
         except EngineClosed:
             raise errors.not_running() from None
-        return _found(run, Run, run_id)
+        run = _found(run, Run, run_id)
+        return stream or run
 
     # Run steps
 
@@ -316,15 +321,21 @@ class Operations:
         fields["instructions"] = "\n".join([part for part in parts if part])
         return structure(fields, Run)
 
-    async def _submit(self, run: Run, *before: Thread | Message) -> None:
+    async def _submit(self, body: Body, run: Run, *before: Thread | Message) -> Run | EventStream:
+        stream = _stream_for(body)
         try:
-            await self._engine.submit(run, *before)
+            await self._engine.submit(run, *before, stream=stream)
         except ThreadBusy as error:
             raise errors.active_run(run.thread_id, error.run_id) from None
         except ParentMissing:
             raise _not_found(Thread, run.thread_id) from None
         except EngineClosed:
             raise errors.not_running() from None
+        return stream or run
+
+
+def _stream_for(body: Body) -> EventStream | None:
+    return EventStream() if body.get("stream") else None
 
 
 def _found(record: _R | None, kind: type[_R], id: str) -> _R:

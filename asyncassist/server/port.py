@@ -15,7 +15,7 @@ from asyncassist.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Port"]
 
@@ -49,10 +49,17 @@ class Port:
         except (OSError, OverflowError) as error:
             self._socket.close()
             raise UsageError(f"port {port} of {_HOST} cannot be opened: {error}") from error
+        self._app = app
+        self._streams: set[anyio.CancelScope] = set()
         self.url = f"http://{_HOST}:{self._socket.getsockname()[1]}/v1"
         # log_config=None: logging is set up by whoever uses this, not by uvicorn.
         config = uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE
+            self._answer,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE,
         )
         self._server = _Server(config)
         self._closed = anyio.Event()
@@ -72,10 +79,32 @@ class Port:
     def close(self) -> None:
         """Take no more connections and end those that are open."""
         self._server.should_exit = True
+        for cancel_scope in self._streams:
+            cancel_scope.cancel()
 
     async def closed(self) -> None:
         """Wait until that is done."""
         await self._closed.wait()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app. An event stream is ended when the port is closed; uvicorn would wait for its run."""
+        cancel_scope = anyio.CancelScope()
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if any(value.startswith(b"text/event-stream") for _, value in message["headers"]):
+                    self._streams.add(cancel_scope)
+            elif not message.get("more_body", False):
+                self._streams.discard(cancel_scope)
+            await send(message)
+
+        try:
+            with cancel_scope:
+                await self._app(scope, receive, noting)
+        finally:
+            self._streams.discard(cancel_scope)
+        if cancel_scope.cancelled_caught:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Server(uvicorn.Server):

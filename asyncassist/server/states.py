@@ -9,7 +9,8 @@
     any of these three ──> cancelling ──> cancelled
     any of these four  ──> expired
 
-A run in progress goes back into the queue when the server was stopped under it. Times are Unix seconds.
+A run in progress goes back into the queue when the server was stopped under it. Steps and messages under way end with
+their run, each in its own words. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from attrs import frozen
 
 from asyncassist.models import (
+    Message,
+    MessageContentText,
+    MessageIncompleteDetails,
+    MessageText,
     Run,
     RunIncompleteDetails,
     RunLastError,
@@ -34,11 +40,14 @@ if TYPE_CHECKING:
     from asyncassist.models import RunCompletionUsage, RunStep, RunToolCall, ToolCall
 
 __all__ = [
+    "Ending",
     "IllegalTransition",
     "accept_outputs",
     "cancel",
     "complete",
     "confirm_cancel",
+    "end_message",
+    "end_step",
     "expire",
     "fail",
     "record_outputs",
@@ -46,6 +55,7 @@ __all__ = [
     "require_outputs",
     "start",
     "stop_short",
+    "work_on",
 ]
 
 _UNDER_WAY = ("queued", "in_progress", "requires_action")
@@ -73,6 +83,12 @@ def start(run: Run, now: int) -> Run:
 def requeue(run: Run) -> Run:
     """Put a run back into the queue whose work was lost."""
     return _move(run, ("in_progress",), "queued")
+
+
+def work_on(run: Run) -> Run:
+    """Let a run be written for while it is in progress, without changing it."""
+    _move(run, ("in_progress",), "in_progress")
+    return run
 
 
 def require_outputs(run: Run, calls: Sequence[RunToolCall]) -> Run:
@@ -120,14 +136,46 @@ def expire(run: Run) -> Run:
     return _move(run, (*_UNDER_WAY, "cancelling"), "expired", required_action=None)
 
 
-def record_outputs(step: RunStep, outputs: Mapping[str, str], now: int) -> RunStep:
+@frozen
+class Ending:
+    """How the step and the message a run is at end with it."""
+
+    step_status: str
+    reason: str | None = None
+    """Why the message is incomplete; None for a complete one."""
+    usage: RunCompletionUsage | None = None
+    error: RunLastError | None = None
+
+
+def end_step(step: RunStep, ending: Ending, now: int) -> RunStep:
+    """End a step that is in progress. Another stays as it is."""
+    if step.status != "in_progress":
+        return step
+    times: dict[str, Any] = {f"{ending.step_status}_at": now}
+    return attrs.evolve(step, status=ending.step_status, usage=ending.usage, last_error=ending.error, **times)
+
+
+def end_message(message: Message, ending: Ending, text: str, now: int) -> Message:
+    """End a message that is in progress with the text it has got. Another stays as it is."""
+    if message.status != "in_progress":
+        return message
+    content = (MessageContentText(text=MessageText(value=text)),) if text or ending.reason is None else ()
+    if ending.reason is None:
+        return attrs.evolve(message, status="completed", content=content, completed_at=now)
+    details = MessageIncompleteDetails(reason=ending.reason)
+    return attrs.evolve(message, status="incomplete", content=content, incomplete_details=details, incomplete_at=now)
+
+
+def record_outputs(
+    step: RunStep, outputs: Mapping[str, str], now: int, usage: RunCompletionUsage | None = None
+) -> RunStep:
     """Complete a step that waits for tool outputs, given by the ids of their calls. Another step stays as it is."""
     details = step.step_details
     if step.status != "in_progress" or not isinstance(details, RunStepDetailsToolCalls):
         return step
     calls = tuple([_with_output(call, outputs) for call in details.tool_calls])
     return attrs.evolve(
-        step, status="completed", completed_at=now, step_details=attrs.evolve(details, tool_calls=calls)
+        step, status="completed", completed_at=now, usage=usage, step_details=attrs.evolve(details, tool_calls=calls)
     )
 
 

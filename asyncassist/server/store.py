@@ -8,7 +8,7 @@ so that reading, deciding and writing cannot be separated by another request.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from attrs import frozen
 
@@ -17,7 +17,7 @@ from asyncassist.models import Assistant, Message, Page, Run, RunStep, Thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["MemoryStore", "PageQuery", "ParentMissing", "Store", "StoreError", "ThreadBusy"]
+__all__ = ["Edit", "MemoryStore", "PageQuery", "ParentMissing", "Store", "StoreError", "ThreadBusy"]
 
 Record: TypeAlias = Assistant | Thread | Message | Run | RunStep
 R = TypeVar("R", Assistant, Thread, Message, Run, RunStep)
@@ -58,6 +58,16 @@ class PageQuery:
     """Only what precedes this id in the listing's order. Without ``after``, the page ends there."""
 
 
+@frozen
+class Edit:
+    """A change to one object, to be made together with others."""
+
+    kind: type[Record]
+    id: str
+    change: Callable[[Any], Record]
+    """Makes the new object of the stored one; a pure function, which a store may call more than once."""
+
+
 class Store(Protocol):
     """What the server needs of a store."""
 
@@ -77,10 +87,24 @@ class Store(Protocol):
         """The object, None when it is not there."""
         ...
 
-    async def update(self, kind: type[R], id: str, change: Callable[[R], R], *, add: Sequence[Record] = ()) -> R | None:
-        """Replace an object with what ``change`` makes of it, and add records in the same transaction.
+    async def update(
+        self,
+        kind: type[R],
+        id: str,
+        change: Callable[[R], R],
+        *,
+        also: Sequence[Edit] = (),
+        add: Sequence[Record] = (),
+    ) -> R | None:
+        """Replace an object with what ``change`` makes of it, edit others, and add records, all in one transaction.
 
-        Nothing is written when ``change`` raises; its exception passes through.
+        Nothing is written when the object is not there, or when a change raises; its exception passes through.
+
+        Args:
+            kind, id: the object.
+            change: makes the new object of the stored one; a pure function, called before those of ``also``.
+            also: changes of other objects, in this order. One whose object is not there is skipped.
+            add: new records, as `add` takes them.
 
         Returns:
             The new object, None when it is not there.
@@ -128,14 +152,26 @@ class MemoryStore:
     async def get(self, kind: type[R], id: str) -> R | None:
         return cast("R | None", self._records[kind].get(id))
 
-    async def update(self, kind: type[R], id: str, change: Callable[[R], R], *, add: Sequence[Record] = ()) -> R | None:
+    async def update(
+        self,
+        kind: type[R],
+        id: str,
+        change: Callable[[R], R],
+        *,
+        also: Sequence[Edit] = (),
+        add: Sequence[Record] = (),
+    ) -> R | None:
         old = cast("R | None", self._records[kind].get(id))
         if old is None:
             return None
         new = change(old)
+        edited: list[Record] = []
+        for edit in also:
+            other = self._records[edit.kind].get(edit.id)
+            if other is not None:
+                edited.append(edit.change(other))
         self._check(add)
-        self._write(new)
-        for record in add:
+        for record in (new, *edited, *add):
             self._write(record)
         return new
 

@@ -83,6 +83,35 @@ class SteeredBackend:
         return self.reply
 
 
+@define
+class TypingBackend:
+    """Emits a piece whenever it is told to, then replies, or raises what it was given."""
+
+    pieces: tuple[str, ...] = ("Hello", ", ", "world")
+    reply: Reply = field(factory=lambda: Reply())
+    error: Exception | None = None
+    cancelled: int = 0
+    _may_go_on: anyio.Semaphore = field(factory=lambda: anyio.Semaphore(0), init=False)
+
+    def go_on(self, times: int = 1) -> None:
+        """Let it emit so many pieces; after the last, once more for the reply."""
+        for _ in range(times):
+            self._may_go_on.release()
+
+    async def answer(self, turn: Turn) -> Reply:
+        try:
+            for piece in self.pieces:
+                await self._may_go_on.acquire()
+                await turn.emit(piece)
+            await self._may_go_on.acquire()
+        except anyio.get_cancelled_exc_class():
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        return self.reply
+
+
 class Api:
     """The server's API over plain HTTP: each call gives the JSON of a 200 answer."""
 

@@ -151,16 +151,6 @@ async def test_every_operation_by_the_openai_sdk(sdk: openai.AsyncOpenAI) -> Non
     assert (await assistants.delete(assistant.id)).deleted
 
 
-async def test_the_openai_sdk_is_told_that_there_is_no_streaming(sdk: openai.AsyncOpenAI) -> None:
-    """The SDK's stream helper ends in the server's words, not in silence."""
-    assistant = await sdk.beta.assistants.create(model="m")
-    thread = await sdk.beta.threads.create()
-
-    with pytest.raises(openai.BadRequestError, match="does not offer streaming yet"):
-        async with sdk.beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id):
-            raise AssertionError("streamed")
-
-
 async def test_the_openai_sdk_can_cancel(clock: Clock, backend: SteeredBackend) -> None:
     """A run cancelled through the SDK ends cancelled."""
     async with (

@@ -128,7 +128,6 @@ CASES: list[tuple[str, object, str, str | None]] = [
     ),
     (M, message(attachments=[{"file_id": "f"}]), "missing_required_parameter", "attachments[0].tools"),
     (R, {}, "missing_required_parameter", "assistant_id"),
-    (R, {"assistant_id": "x", "stream": True}, "unsupported_parameter", "stream"),
     (R, {"assistant_id": "x", "stream": "yes"}, "invalid_type", "stream"),
     (R, {"assistant_id": "x", "max_prompt_tokens": 255}, "integer_below_min_value", "max_prompt_tokens"),
     (R, {"assistant_id": "x", "max_prompt_tokens": 256.5}, "invalid_type", "max_prompt_tokens"),
@@ -168,13 +167,6 @@ async def test_null_is_no_body(api: Api) -> None:
     error = await api.refused("POST", "/threads", content=b"null")
 
     assert error["message"] == "Invalid type for 'body': expected an object, but got null instead."
-
-
-async def test_streaming_is_refused_in_plain_words(api: Api) -> None:
-    """``stream=true`` says that this server does not stream yet, and what to do."""
-    error = await api.refused("POST", "/threads/runs", json={"assistant_id": "x", "stream": True})
-
-    assert error["message"] == "This server does not offer streaming yet. Leave out 'stream' and poll the run."
 
 
 async def test_unknown_fields_are_ignored(api: Api) -> None:

@@ -10,6 +10,8 @@ import attrs
 import pytest
 
 from asyncassist.models import (
+    Message,
+    MessageIncompleteDetails,
     Run,
     RunCompletionUsage,
     RunStep,
@@ -29,6 +31,7 @@ CALL = RunToolCall(id="call_1")
 MOVES: dict[str, Transition] = {
     "start": partial(states.start, now=20),
     "requeue": states.requeue,
+    "work_on": states.work_on,
     "require_outputs": partial(states.require_outputs, calls=[CALL]),
     "accept_outputs": states.accept_outputs,
     "complete": partial(states.complete, now=20, usage=USAGE),
@@ -44,6 +47,7 @@ ALLOWED = {
     ("queued", "cancel"): "cancelling",
     ("queued", "expire"): "expired",
     ("in_progress", "requeue"): "queued",
+    ("in_progress", "work_on"): "in_progress",
     ("in_progress", "require_outputs"): "requires_action",
     ("in_progress", "complete"): "completed",
     ("in_progress", "stop_short"): "incomplete",
@@ -154,6 +158,33 @@ def test_outputs_are_written_into_the_step_that_waits() -> None:
     assert kept is code
     assert isinstance(answered, RunStepDetailsToolCallsFunction)
     assert answered.function.output == "sunny"
+
+
+def test_a_step_and_a_message_end_with_their_run() -> None:
+    """Each takes its status, its time and its reason from the ending; an incomplete message keeps its text."""
+    step = RunStep(id="step_1", thread_id="t", status="in_progress")
+    message = Message(id="msg_1", thread_id="t", role="assistant", status="in_progress")
+    expired = states.Ending("expired", "run_expired")
+
+    ended = states.end_step(step, expired, 20)
+    cut, empty = states.end_message(message, expired, "half", 20), states.end_message(message, expired, "", 20)
+
+    assert (ended.status, ended.expired_at, ended.completed_at) == ("expired", 20, None)
+    assert (cut.status, cut.incomplete_at, cut.completed_at, cut.text) == ("incomplete", 20, None, "half")
+    assert cut.incomplete_details == MessageIncompleteDetails(reason="run_expired")
+    assert empty.content == ()
+    whole = states.end_message(message, states.Ending("completed"), "", 20)
+    assert (whole.status, whole.completed_at, len(whole.content)) == ("completed", 20, 1)
+
+
+def test_what_has_ended_stays_as_it_is() -> None:
+    """A step or a message that is not in progress is not ended again."""
+    step = RunStep(id="step_1", thread_id="t", status="completed")
+    message = Message(id="msg_1", thread_id="t", role="assistant", status="incomplete")
+    ending = states.Ending("failed", "run_failed")
+
+    assert step is states.end_step(step, ending, 20)
+    assert message is states.end_message(message, ending, "text", 20)
 
 
 def test_other_steps_stay_as_they_are() -> None:
