@@ -9,12 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from asyncassist import errors as errors
+    from asyncassist import models as models
     from asyncassist._client import AsyncClient, RawClient
     from asyncassist._operations.base import RawResponse
     from asyncassist._operations.listing import Listing
     from asyncassist._transport.settings import NO_KEY, Timeout
+    from asyncassist._wire.dicts import from_dict, to_dict
     from asyncassist._wire.polls import PollPolicy
     from asyncassist._wire.retry import RetryPolicy
+    from asyncassist.conversation.reply import Reply
+    from asyncassist.conversation.talk import Conversation
+    from asyncassist.disconnect import cancel_on_disconnect
     from asyncassist.errors import (
         ActiveRunError,
         APIConnectionError,
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
         ClientClosedError,
         ConflictError,
         DecodeError,
+        DisconnectedError,
         InternalServerError,
         NotFoundError,
         PaginationError,
@@ -55,14 +62,31 @@ if TYPE_CHECKING:
         Thread,
         ToolOutput,
     )
+    from asyncassist.models.events import (
+        DoneEvent,
+        MessageDeltaEvent,
+        MessageEvent,
+        RunEvent,
+        RunStepDeltaEvent,
+        RunStepEvent,
+        StreamEvent,
+        ThreadEvent,
+        UnknownEvent,
+    )
+    from asyncassist.runs.run_stream import RunStream
+    from asyncassist.tools import Allow, Deny, PendingCall, Replace, Tool, Toolset, tool
 
 _HOMES = {
     "asyncassist._client": ("AsyncClient", "RawClient"),
     "asyncassist._operations.base": ("RawResponse",),
     "asyncassist._operations.listing": ("Listing",),
     "asyncassist._transport.settings": ("NO_KEY", "Timeout"),
+    "asyncassist._wire.dicts": ("from_dict", "to_dict"),
     "asyncassist._wire.polls": ("PollPolicy",),
     "asyncassist._wire.retry": ("RetryPolicy",),
+    "asyncassist.disconnect": ("cancel_on_disconnect",),
+    "asyncassist.conversation.reply": ("Reply",),
+    "asyncassist.conversation.talk": ("Conversation",),
     "asyncassist.errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -74,6 +98,7 @@ _HOMES = {
         "ClientClosedError",
         "ConflictError",
         "DecodeError",
+        "DisconnectedError",
         "InternalServerError",
         "NotFoundError",
         "PaginationError",
@@ -94,6 +119,19 @@ _HOMES = {
         "WaitTimeoutError",
     ),
     "asyncassist.models": ("UNSET", "Assistant", "Message", "Page", "Run", "RunStep", "Thread", "ToolOutput"),
+    "asyncassist.models.events": (
+        "DoneEvent",
+        "MessageDeltaEvent",
+        "MessageEvent",
+        "RunEvent",
+        "RunStepDeltaEvent",
+        "RunStepEvent",
+        "StreamEvent",
+        "ThreadEvent",
+        "UnknownEvent",
+    ),
+    "asyncassist.runs.run_stream": ("RunStream",),
+    "asyncassist.tools": ("Allow", "Deny", "PendingCall", "Replace", "Tool", "Toolset", "tool"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -104,6 +142,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "ActiveRunError",
+    "Allow",
     "Assistant",
     "AsyncAssistError",
     "AsyncClient",
@@ -111,44 +150,72 @@ __all__ = [
     "BadRequestError",
     "ClientClosedError",
     "ConflictError",
+    "Conversation",
     "DecodeError",
+    "Deny",
+    "DisconnectedError",
+    "DoneEvent",
     "InternalServerError",
     "Listing",
     "Message",
+    "MessageDeltaEvent",
+    "MessageEvent",
     "NotFoundError",
     "Page",
     "PaginationError",
+    "PendingCall",
     "PermissionDeniedError",
     "PollPolicy",
     "QuotaExceededError",
     "RateLimitError",
     "RawClient",
     "RawResponse",
+    "Replace",
+    "Reply",
     "RetryPolicy",
     "Run",
     "RunCancelledError",
     "RunError",
+    "RunEvent",
     "RunExpiredError",
     "RunFailedError",
     "RunIncompleteError",
     "RunStep",
+    "RunStepDeltaEvent",
+    "RunStepEvent",
+    "RunStream",
     "ServiceRetiredError",
     "StreamError",
+    "StreamEvent",
     "StreamInterruptedError",
     "Thread",
+    "ThreadEvent",
     "Timeout",
+    "Tool",
     "ToolError",
     "ToolOutput",
+    "Toolset",
+    "UnknownEvent",
     "UnprocessableEntityError",
     "UsageError",
     "WaitTimeoutError",
+    "cancel_on_disconnect",
+    "from_dict",
+    "to_dict",
+    "tool",
 ]
+
+__version__ = "0.1.0"
+
+_MODULES = ("errors", "models")
 
 
 # Hidden from type checkers, which would take any name for one of this module's.
 if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
         home = _HOME_OF.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -158,4 +225,4 @@ if not TYPE_CHECKING:  # pragma: no branch
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_MODULES, "__version__"])

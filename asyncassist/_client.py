@@ -10,7 +10,7 @@ from asyncassist._operations.assistants import AssistantOperations, RawAssistant
 from asyncassist._operations.messages import RawMessageOperations
 from asyncassist._operations.run_steps import RawRunStepOperations
 from asyncassist._operations.runs import RawRunOperations
-from asyncassist._operations.threads import RawThreadOperations, ThreadOperations
+from asyncassist._operations.threads import RawThreadOperations
 from asyncassist._transport.connections import Carrier
 from asyncassist._transport.pacing import Pacing, PollTurns
 from asyncassist._transport.sender import Channel, Sender
@@ -26,8 +26,9 @@ from asyncassist._transport.settings import (
     from_environment,
 )
 from asyncassist._wire.retry import RetryPolicy
+from asyncassist.conversation.starting import Conversing
+from asyncassist.errors import ClientClosedError
 from asyncassist.models import UNSET, Unset
-from asyncassist.runs.streaming import RunStreaming
 
 if TYPE_CHECKING:
     import ssl
@@ -51,7 +52,7 @@ class RawClient(
     """The operations of a client, each returning a `RawResponse`: status, headers, request id and the object."""
 
 
-class AsyncClient(AssistantOperations, ThreadOperations, RunStreaming):
+class AsyncClient(AssistantOperations, Conversing):
     """A client for servers that speak the Assistants API.
 
     Use it as ``async with AsyncClient(...) as client``, or call `aclose` in the end. One client serves any number of
@@ -196,6 +197,8 @@ class AsyncClient(AssistantOperations, ThreadOperations, RunStreaming):
         return copy
 
     async def __aenter__(self) -> Self:
+        if self.is_closed:
+            raise ClientClosedError("the client is closed; create a new one")
         return self
 
     async def __aexit__(

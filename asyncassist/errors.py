@@ -29,7 +29,8 @@
     │   ├── RunCancelledError
     │   └── RunIncompleteError
     ├── WaitTimeoutError (also TimeoutError)   a wait ended before the run did
-    └── ToolError                         a tool call could not be answered
+    ├── ToolError                         a tool call could not be answered
+    └── DisconnectedError                 the web client that was worked for is gone; see ``cancel_on_disconnect``
 
 A wrong call (an unknown parameter name, a missing argument) is a plain ``TypeError``.
 
@@ -57,6 +58,7 @@ __all__ = [
     "ClientClosedError",
     "ConflictError",
     "DecodeError",
+    "DisconnectedError",
     "InternalServerError",
     "NotFoundError",
     "PaginationError",
@@ -447,3 +449,7 @@ class ToolError(AsyncAssistError):
         self.attempted = attempted
         self.completed = completed
         self.run = run
+
+
+class DisconnectedError(AsyncAssistError):
+    """The web client that a block of `cancel_on_disconnect` worked for went away, and the block was cancelled."""

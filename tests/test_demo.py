@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -21,7 +22,8 @@ from asyncassist import Assistant, Thread, cli
 from asyncassist.cli import demo
 from asyncassist.server import BackendError, LocalServer, MemoryStore, OfflineBackend, PageQuery, Reply, Turn
 
-OFFLINE_TEXT = "This is the offline backend: no model was asked. The last message was: What is asyncassist for?"
+OFFLINE_TEXT = "This is the offline backend: no model was asked. The last message was: What time is it in UTC?"
+OFFLINE_TOLD = "This is the offline backend: no model was asked. The tool says: "
 
 
 @contextmanager
@@ -58,8 +60,12 @@ def test_without_a_server_the_demo_brings_its_own(capsys: pytest.CaptureFixture[
 
     output, errors = capsys.readouterr()
     assert (code, errors) == (0, "")
-    assert status_lines(output) == ["queued", "in_progress", "completed"]
-    assert f"answer     {OFFLINE_TEXT}\n" in output
+    assert status_lines(output) == [
+        *("created", "queued", "in_progress", "requires_action"),
+        *("queued", "in_progress", "completed"),
+    ]
+    (told,) = re.findall(r"^tool       current_time\(0\) -> (.+)$", output, re.MULTILINE)
+    assert f"answer     {OFFLINE_TOLD}{told}\n" in output
     assert "no model was asked, and nothing left this machine" in output
     assert "--base-url" in output
     assert "ASYNCASSIST_BASE_URL" in output
@@ -86,6 +92,21 @@ def test_a_server_that_is_named_is_asked(
     assert OFFLINE_TEXT in output
     assert "nothing left this machine" not in output
     assert objects_left(store) == 0
+
+
+def test_a_server_that_wants_no_key(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --no-key none has to be set, and one that is set is not sent."""
+    with serving(LocalServer()) as url:
+        assert cli.main(["demo", "--base-url", url]) == 1
+        assert "no API key" in capsys.readouterr().err
+        assert cli.main(["demo", "--base-url", url, "--no-key"]) == 0
+        output, errors = capsys.readouterr()
+        assert OFFLINE_TEXT in output
+        assert errors == ""
+    monkeypatch.setenv("ASYNCASSIST_API_KEY", "secret")
+    with serving(LocalServer(api_keys=["secret"])) as url:
+        assert cli.main(["demo", "--base-url", url, "--no-key"]) == 1
+    assert "401" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +215,7 @@ def test_as_a_program() -> None:
     output, errors = process.communicate(timeout=30)
 
     assert (process.returncode, errors) == (0, "")
-    assert OFFLINE_TEXT in output
+    assert OFFLINE_TOLD in output
 
 
 def test_as_a_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,4 +287,4 @@ def test_a_stdout_that_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Sink())
 
     assert cli.main(["demo"]) == 0
-    assert OFFLINE_TEXT in "".join(lines)
+    assert OFFLINE_TOLD in "".join(lines)

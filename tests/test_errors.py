@@ -18,6 +18,7 @@ from asyncassist.errors import (
     AsyncAssistError,
     ClientClosedError,
     DecodeError,
+    DisconnectedError,
     PaginationError,
     RunError,
     StreamError,
@@ -84,7 +85,7 @@ DECODE_FACTS = {"field": "data[0].id", "status": 200, "request_id": "req_1", "me
 STREAM_FACTS = {"code": "c", "param": "p", "type": "t", "event": "error", "field": "delta.content"}
 
 FACTS: dict[type[AsyncAssistError], dict[str, object]] = {
-    **{cls: {} for cls in (AsyncAssistError, UsageError, ClientClosedError, ToolError)},
+    **{cls: {} for cls in (AsyncAssistError, UsageError, ClientClosedError, DisconnectedError)},
     APIConnectionError: CONNECTION_FACTS,
     APITimeoutError: {"phase": "attempt", **CONNECTION_FACTS},
     **dict.fromkeys(descendants(APIStatusError), STATUS_FACTS),
@@ -94,6 +95,7 @@ FACTS: dict[type[AsyncAssistError], dict[str, object]] = {
     StreamInterruptedError: {**STREAM_FACTS, **RUN_IDS, "snapshot": ["a"]},
     **{cls: {"run": RUN} for cls in descendants(RunError)},
     WaitTimeoutError: {"run": RUN, "attempted": ("call_1",), "completed": ()},
+    ToolError: {"tool": "search", "call_id": "call_2", "attempted": ("call_1",), "completed": (), "run": RUN},
 }
 
 
@@ -149,6 +151,7 @@ def test_a_users_own_error_can_be_pickled() -> None:
     twin = pickle.loads(pickle.dumps(OwnError("search", code=5)))
 
     assert (type(twin), str(twin), twin.code) == (OwnError, "search failed", 5)
+    assert (twin.tool, twin.call_id, twin.attempted, twin.completed, twin.run) == (None, None, (), (), None)
 
 
 def test_the_builtin_families() -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ from asyncassist import errors
 
 OTHERS = {
     *("AsyncClient", "RawClient", "RawResponse", "Listing", "NO_KEY", "Timeout", "PollPolicy", "RetryPolicy"),
-    *("UNSET", "Assistant", "Message", "Page", "Run", "RunStep", "Thread", "ToolOutput"),
+    *("UNSET", "Assistant", "Message", "Page", "Run", "RunStep", "Thread", "ToolOutput", "from_dict", "to_dict"),
+    *("RunStream", "StreamEvent", "ThreadEvent", "RunEvent", "RunStepEvent", "RunStepDeltaEvent", "MessageEvent"),
+    *("MessageDeltaEvent", "DoneEvent", "UnknownEvent"),
+    *("tool", "Tool", "Toolset", "PendingCall", "Allow", "Deny", "Replace", "Conversation", "Reply"),
+    "cancel_on_disconnect",
 }
 
 
@@ -52,10 +57,12 @@ def test_type_checkers_see_the_same_names() -> None:
         node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "asyncassist" in str(node.module)
     ]
 
-    assert sorted(alias.name for node in imports for alias in node.names) == sorted(asyncassist.__all__)
+    modules = {"errors", "models"}
+    assert {alias.name for node in imports for alias in node.names} == {*asyncassist.__all__, *modules}
     for node in imports:
         for alias in node.names:
-            assert getattr(import_module(str(node.module)), alias.name) is getattr(asyncassist, alias.name)
+            module = import_module(str(node.module))
+            assert getattr(module, alias.name) is getattr(asyncassist, alias.name)
 
 
 @pytest.mark.parametrize("name", asyncassist.__all__)
@@ -68,14 +75,28 @@ def test_a_name_loads_when_it_is_used(name: str) -> None:
     assert vars(asyncassist)[name] is first
 
 
-def test_dir_lists_all_names() -> None:
-    """For people at a prompt, before anything is loaded."""
-    names = run("import asyncassist, json; print(json.dumps(dir(asyncassist)))")
+def test_dir_lists_the_public_names() -> None:
+    """For people at a prompt: all of them before anything is loaded, and nothing of the machinery ever."""
+    expected = sorted([*asyncassist.__all__, "__version__", "errors", "models"])
 
-    assert isinstance(names, list)
-    assert set(asyncassist.__all__) <= set(names)
-    assert names == sorted(names)
-    assert set(asyncassist.__all__) <= set(dir(asyncassist))
+    assert run("import asyncassist, json; print(json.dumps(dir(asyncassist)))") == expected
+    assert dir(asyncassist) == expected
+    assert dir(asyncassist.models) == sorted(asyncassist.models.__all__)
+
+
+def test_every_name_of_dir_is_there() -> None:
+    """The modules load on first use as the classes do, and the version is the installed one."""
+    code = "import asyncassist, json; print(json.dumps([n for n in dir(asyncassist) if not hasattr(asyncassist, n)]))"
+
+    assert run(code) == []
+    assert run("import asyncassist, json; print(json.dumps(asyncassist.models.Run.__name__))") == "Run"
+    assert run("import asyncassist, json; print(json.dumps(asyncassist.errors.UsageError.__name__))") == "UsageError"
+
+
+@pytest.mark.skipif("ASYNCASSIST_INSTALLED" not in os.environ, reason="the checkout may not be what is installed")
+def test_the_version_is_that_of_the_package() -> None:
+    """There is one version, in the code; the package takes it from there."""
+    assert asyncassist.__version__ == version("asyncassist")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -116,3 +137,23 @@ def test_the_models_load_without_the_http_library() -> None:
     assert isinstance(loaded, list)
     assert "attr" in loaded
     assert not {"httpx", "httpcore", "anyio", "cattrs"} & set(loaded)
+
+
+def test_a_first_call_loads_only_what_it_needs() -> None:
+    """Making a client and reading a run loads no models of messages, steps and streams, and nothing used seldom."""
+    code = """
+import json, sys
+import httpx
+before = set(sys.modules)
+from asyncassist import AsyncClient, Run
+from asyncassist._wire.converter import structure
+AsyncClient(api_key="key", base_url="http://127.0.0.1")
+structure({"id": "run_1", "thread_id": "thread_1", "status": "queued", "tools": [{"type": "function"}]}, Run)
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    loaded = run(code)
+
+    assert isinstance(loaded, list)
+    models = {name.rpartition(".")[2] for name in loaded if name.startswith("asyncassist.models.")}
+    assert models == {"_base", "runs", "tools"}
+    assert not {"importlib.metadata", "html", "encodings.idna", "asyncassist.tools", "asyncassist.server"} & set(loaded)

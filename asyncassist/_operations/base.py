@@ -10,7 +10,7 @@ from attrs import field, frozen
 from asyncassist import models
 from asyncassist._operations.listing import Listing
 from asyncassist._wire.pages import HasId
-from asyncassist._wire.requests import Request, check_parameters
+from asyncassist._wire.requests import Request, check_parameters, named
 from asyncassist._wire.responses import Response, decode
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def checked_params(operation: str, params_type: type, params: Mapping[str, objec
     check_parameters(operation, params_type, params)
     for name, value in own.items():
         if not isinstance(value, str):
-            raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+            raise TypeError(f"{name} must be a str, got {named(name, value)}")
     return {**own, **params}
 
 

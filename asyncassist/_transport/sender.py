@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import platform
+import sys
 import time
 from collections.abc import Awaitable, Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import httpx
+from anyio.lowlevel import checkpoint
 from attrs import frozen
 
+from asyncassist import __version__
 from asyncassist._transport.bodies import BodyStream, read_body
 from asyncassist._transport.byte_stream import ByteStream, close_streams
 from asyncassist._transport.connections import Carrier
@@ -54,6 +55,8 @@ _CANCEL_SECONDS = 2.0
 """How long closing waits for cancels on their way."""
 _CLOSE_SECONDS = 4.0
 """How long closing waits for all that is under way."""
+_STEPS = 10
+"""Steps of the event loop closing leaves to those whose streams it has closed."""
 
 _LANES = {Kind.CANCEL: Lane.URGENT, Kind.SUBMIT: Lane.URGENT, Kind.POLL: Lane.POLL}
 
@@ -62,11 +65,8 @@ _LOGGED = ("content-type", "content-length", "retry-after", "openai-processing-m
 
 
 def _user_agent() -> str:
-    try:
-        own = version("asyncassist")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        own = "0"
-    return f"asyncassist/{own} httpx/{httpx.__version__} python/{platform.python_version()}"
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"asyncassist/{__version__} httpx/{httpx.__version__} python/{python}"
 
 
 class Sender:
@@ -326,11 +326,14 @@ class Sender:
         try:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 self._guards.stop(lambda kind: kind is not Kind.CANCEL)
+                await close_streams(self._streams)
+                for _ in range(_STEPS):  # whoever read them wakes up and cancels the run
+                    await checkpoint()
                 with anyio.move_on_after(_CANCEL_SECONDS):
                     await self._guards.until_none()
+                self._is_shut = True  # what began from here on would open connections nobody closes
                 self._guards.stop(lambda kind: True)
                 await self._guards.until_none()
-                await close_streams(self._streams)
         finally:
             self._is_shut = True
             await self.carrier.aclose()

@@ -81,6 +81,10 @@ class Timeout:
             return value
         if value is None:
             return cls(total=None, attempt=None, connect=None, idle=None)
+        if isinstance(value, httpx.Timeout):
+            # Its read timeout is the longest silence; the time for a connection from the pool is part of the total.
+            instead = f"Timeout(connect={value.connect!r}, attempt={value.read!r}, idle={value.read!r})"
+            raise UsageError(f"timeout must be an asyncassist.Timeout, not one of httpx; instead give {instead}")
         return cls(total=value)
 
 
@@ -214,6 +218,13 @@ def from_environment(*names: str) -> str | None:
 
 
 LAST_PORT = 65_535
+_LONGEST_LABEL = 63
+
+
+def _is_name(host: bytes) -> bool:
+    # What Python's idna codec checks of ASCII; importing that takes longer than a call.
+    *labels, last = host.split(b".")
+    return all(0 < len(label) <= _LONGEST_LABEL for label in labels) and len(last) <= _LONGEST_LABEL
 
 
 @final
@@ -231,12 +242,13 @@ class BaseUrl:
         try:
             url = httpx.URL(text)
             host = url.host.lower()
-            url.raw_host.decode("ascii").encode("idna")  # refuses what no name server can be asked for
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             without_frames(error)
             raise UsageError(f"base_url is not a URL: {error}"[:200]) from None
         if url.scheme not in ("http", "https") or not host or "%" in host:
             raise UsageError("base_url must start with http:// or https:// and name a host")
+        if not _is_name(url.raw_host):
+            raise UsageError("base_url names a host that no name server can be asked for")
         if url.userinfo:
             raise UsageError("base_url must not hold a user name or password; pass api_key= or default_headers=")
         if url.query or url.fragment or "?" in text or "#" in text:

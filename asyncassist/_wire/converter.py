@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import attrs
 from cattrs import Converter
 
+from asyncassist._wire._annotations import field_types
 from asyncassist._wire._misfit import MAX_DEPTH, MisfitError, kind_of
 from asyncassist._wire.unstructure import default_of, unstructure
 from asyncassist.errors import DecodeError
@@ -109,13 +110,16 @@ def _structure_object(value: _Json, _: object) -> dict[str, object]:
     return values
 
 
+class _OtherValuesError(Exception):
+    """A mapping of strings has values of other kinds."""
+
+
 def _structure_strings(value: _Json, _: object) -> dict[str, Any]:
     values = _as_object(value)
-    for name, item in values.items():
+    for item in values.values():
         if not isinstance(item, str):
-            misfit = MisfitError(f"expected a string, got {kind_of(item)}")
-            misfit.segments.append(name)
-            raise misfit
+            _check_depth(values, 0)
+            raise _OtherValuesError
     return values
 
 
@@ -253,13 +257,11 @@ def _describe_field(cls: type[Model], attribute: attrs.Attribute[Any], annotatio
 
 def _make_model_hook(type_: Any) -> _Hook:
     cls: type[Model] = get_origin(type_) or type_
-    hints = get_type_hints(cls, include_extras=True)
     items = get_args(type_) or (object,)
     fields: list[_Field] = []
-    for attribute in attrs.fields(cls):
-        if not attribute.name.startswith("_"):
-            hint = hints[attribute.name]
-            fields.append(_describe_field(cls, attribute, hint[items] if getattr(hint, "__parameters__", ()) else hint))
+    for name, hint in field_types(cls).items():
+        attribute = getattr(attrs.fields(cls), name)
+        fields.append(_describe_field(cls, attribute, hint[items] if getattr(hint, "__parameters__", ()) else hint))
     return _model_hook(cls, fields)
 
 
@@ -308,6 +310,14 @@ def _model_hook(cls: type[Model], fields: list[_Field]) -> _Hook:
         except MisfitError as misfit:
             misfit.segments.append(name)
             raise
+        except _OtherValuesError:
+            # Once more, with the strings alone; the rest is kept as fields are that this version does not know.
+            pairs: dict[str, Any] = values[name]
+            strings = {key: item for key, item in pairs.items() if isinstance(item, str)}
+            model = structure_model({**values, name: strings}, cls)
+            others = {key: item for key, item in pairs.items() if key not in strings}
+            put_extra(model, {**model.extra_fields, name: others})
+            return model
         put_extra(model, extra)
         put_received(model, received)
         return model
@@ -347,7 +357,7 @@ def _is_model_union(type_: object) -> bool:
 def _make_union_hook(type_: Any) -> _Hook:
     """Tell the models of a union by their ``type``; strings, where the union has them, stay strings."""
     members = [member for member in get_args(type_) if _is_model(member)]
-    tags = {member: get_type_hints(member)["type"] for member in members}
+    tags = {member: field_types(member)["type"] for member in members}
     by_tag = {
         _known_names(tag)[0]: (converter.get_structure_hook(member), member)
         for member, tag in tags.items()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from asyncassist.errors import PaginationError, shown
-from asyncassist.models import Page
+
+if TYPE_CHECKING:
+    from asyncassist.models import Page
 
 __all__ = ["HasId", "PageWalk"]
 

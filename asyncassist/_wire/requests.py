@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 from attrs import field, frozen
 
 from asyncassist.errors import UsageError, shown
-from asyncassist.models import UNSET, Unset
+from asyncassist.models import UNSET, Model, Unset
 
-__all__ = ["Kind", "Request", "check_parameters", "merge", "query_string", "request_for"]
+__all__ = ["Kind", "Request", "check_parameters", "merge", "named", "query_string", "request_for"]
 
 
 class Kind(enum.Enum):
@@ -71,7 +71,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 def _segment(name: str, value: object) -> str:
     """Return an id as one path segment; an id can never leave its place in the path."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+        raise TypeError(f"{name} must be a str, got {named(name, value)}")
     if _PLAIN_ID(value):
         return value
     if not value:
@@ -84,6 +84,23 @@ def _segment(name: str, value: object) -> str:
         raise UsageError(f"{name} {shown(value)} cannot be an id: it is not valid Unicode") from None
 
 
+def named(name: str, value: object) -> str:
+    """Name the type of a value that stands where a str is due; of an object of the API, also the field to give."""
+    kind = type(value).__name__
+    if not isinstance(value, Model):
+        return kind
+    kind = _with_article(kind)
+    tag = getattr(value, "object", None)
+    own_id = f"{tag.rpartition('.')[2]}_id" if isinstance(tag, str) else ""
+    if own_id and name in (own_id, "after", "before"):
+        return f"{kind}; give its .id"
+    return f"{kind}; give its .{name}" if isinstance(getattr(value, name, None), str) else kind
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
+
+
 def request_for(
     template: str,
     *ids: str,
@@ -94,8 +111,10 @@ def request_for(
     """Build a request from a route such as ``GET /threads/{thread_id}``, the ids in URL order, query and body.
 
     Raises:
-        TypeError, UsageError: an id or a query value cannot be sent.
+        TypeError, UsageError: an id, a query value or the body cannot be sent.
     """
+    if body is not UNSET:
+        refuse_answers(cast("Mapping[str, object]", body))  # every body of this API is a JSON object
     method, pieces, names = _route(template)
     path = pieces[0]
     for name, value, piece in zip(names, ids, pieces[1:], strict=True):
@@ -134,7 +153,7 @@ def _page_size(value: object) -> str:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, or a list of str where it has several, got {type(value).__name__}")
+        raise TypeError(f"{name} must be a str, or a list of str where it has several, got {named(name, value)}")
     # An enum's own str() would be its name.
     return str.__str__(value)
 
@@ -168,6 +187,47 @@ def check_parameters(operation: str, params_type: type, params: Mapping[str, obj
         if name not in known:
             hint = "; to follow a run event by event, use stream_run" if name == "stream" else ""
             raise TypeError(f"{operation}() got an unexpected keyword argument {name!r}{hint}")
+
+
+# Objects of the API and parts of them that people put where a request wants something else, with what it wants.
+_INSTEAD = {
+    "Message": 'give {"role": message.role, "content": message.text}',
+    "MessageContentRefusal": "give MessageRequestContentText(text=part.refusal)",
+    "MessageContentText": "give MessageRequestContentText(text=part.text.value)",
+    "RunToolCall": "give ToolOutput(tool_call_id=call.id, output=...)",
+    "Thread": 'give what a new thread is made of, such as {"messages": [...]}; create_run takes the .id of an old one',
+}
+_HOLDERS = ("thread", "messages", "additional_messages", "content", "tool_outputs")
+
+
+def refuse_answers(body: Mapping[str, object], path: str = "", depth: int = 0) -> None:
+    """Refuse what the server answers with where a request has parts of its own: it has fields no request takes.
+
+    Raises:
+        TypeError: it names the place, and what to give instead.
+    """
+    for name, value in body.items():
+        if isinstance(value, Model):
+            _refuse_answer(value, path + name)
+        elif name not in _HOLDERS or isinstance(value, str):
+            continue
+        elif isinstance(value, Mapping) and depth < len(_HOLDERS):
+            refuse_answers(cast("Mapping[str, object]", value), f"{path}{name}.", depth + 1)
+        elif isinstance(value, Sequence) and depth < len(_HOLDERS):
+            for index, item in enumerate(cast("Sequence[object]", value)):
+                where = f"{path}{name}[{index}]"
+                if isinstance(item, Model):
+                    _refuse_answer(item, where)
+                elif isinstance(item, Mapping):
+                    refuse_answers(cast("Mapping[str, object]", item), f"{where}.", depth + 1)
+
+
+def _refuse_answer(model: Model, path: str) -> None:
+    kind = type(model).__name__
+    instead = _INSTEAD.get(kind)
+    if instead is not None or isinstance(getattr(model, "object", None), str):
+        message = f"{path} cannot be {_with_article(kind)}, which is what the server answers"
+        raise TypeError(f"{message}; {instead}" if instead else message)
 
 
 def merge(body: object, extra: Mapping[str, object] | None) -> object:

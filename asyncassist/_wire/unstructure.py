@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from types import NoneType
-from typing import Any, TypeAlias, cast, get_type_hints
+from typing import Any, TypeAlias, cast
 
 import attrs
 
+from asyncassist._wire._annotations import field_types
 from asyncassist._wire._misfit import MAX_DEPTH, MisfitError
 from asyncassist.errors import UsageError
 from asyncassist.models import UNSET, Model, Unknown
@@ -29,7 +30,8 @@ _received_of = attrgetter("_received")
 def unstructure(value: object) -> object:
     """Turn a value into what JSON can carry: dict, list, str, int, float, bool, None; containers are always new.
 
-    Models may stand anywhere in mappings and sequences. A key whose value is `UNSET` is left out.
+    Models may stand anywhere in mappings and sequences, and so may what has a definition to send in its place
+    (`DefinesTool`). A key whose value is `UNSET` is left out.
 
     Raises:
         UsageError: something in it cannot be JSON; the message names its path.
@@ -58,6 +60,8 @@ def _encode(value: object, depth: int) -> object:
 
 
 def _choose_encoder(kind: type[Any]) -> _Encoder:
+    if hasattr(kind, "__asyncassist_definition__"):
+        return lambda value, depth: _encode(value.__asyncassist_definition__(), depth + 1)
     if issubclass(kind, Unknown):
         return _encode_unknown
     if issubclass(kind, Model):
@@ -128,14 +132,14 @@ def default_of(attribute: attrs.Attribute[Any]) -> Callable[[], object] | None:
 
 def _model_encoder(cls: type[Model]) -> _Encoder:
     """Make the function that encodes one class of models, from a table of its fields."""
-    hints = get_type_hints(cls, include_extras=True)
     table: list[tuple[str, Callable[[Model], object], bool, object]] = []
-    for attribute in attrs.fields(cls):
-        name = attribute.name
-        if not name.startswith("_"):
-            make_default = default_of(attribute)
-            omits = OMIT in getattr(hints[name], "__metadata__", ())
-            table.append((name, attrgetter(name), omits, UNSET if make_default is None else make_default()))
+    types = field_types(cls)
+    # Received with values of other kinds, these are beside them: a mapping of strings has none.
+    of_strings = {name for name, type_ in types.items() if type_ == Mapping[str, str]}
+    for name, type_ in types.items():
+        make_default = default_of(getattr(attrs.fields(cls), name))
+        omits = OMIT in getattr(type_, "__metadata__", ())
+        table.append((name, attrgetter(name), omits, UNSET if make_default is None else make_default()))
 
     def encode_model(model: Model, depth: int) -> dict[str, object]:
         received: Mapping[str, object] = _received_of(model) or {}
@@ -158,7 +162,9 @@ def _model_encoder(cls: type[Model]) -> _Encoder:
         extra: Mapping[object, object] | None = _extra_of(model)
         if extra is not None:
             for name, value in _encode_mapping(extra, depth).items():
-                result.setdefault(name, value)
+                known = result.setdefault(name, value)
+                if name in of_strings and isinstance(known, dict) and isinstance(value, dict):
+                    result[name] = {**value, **known}
         return result
 
     return encode_model

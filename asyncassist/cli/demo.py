@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
+from msgspec import Meta
 
-from asyncassist import AsyncAssistError, AsyncClient
+from asyncassist import NO_KEY, AsyncAssistError, AsyncClient, MessageDeltaEvent, RunEvent, Toolset, tool
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
-    from asyncassist import Run
+    from asyncassist import RunStream
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "ask one question and show what happens"
-DESCRIPTION = "Makes an assistant and a thread, asks a question, waits for the answer, and deletes both again."
-QUESTION = "What is asyncassist for?"
+DESCRIPTION = (
+    "Makes an assistant with a tool, and a thread; asks a question, follows the run event by event, answers its tool "
+    "calls, shows the answer as it grows, and deletes both again."
+)
+QUESTION = "What time is it in UTC?"
 
-#: Seconds the offline backend takes over its answer, so that there is a run to be seen.
-_DELAY = 0.5
+#: Seconds the offline backend takes over its answers and between words, so that there is a run to be seen.
+_DELAY, _PAUSE = 0.3, 0.03
+_OFFLINE_ANSWER = "This is the offline backend: no model was asked. The tool says: {outputs[0]}"
 #: Seconds to clean up in, also after an interrupt.
 _CLEAN_UP = 5.0
 
@@ -35,7 +41,20 @@ To ask a real server:
 
     python -m asyncassist demo --base-url https://your-server/v1 --model MODEL
 
-or set ASYNCASSIST_BASE_URL; the key is read from ASYNCASSIST_API_KEY."""
+or set ASYNCASSIST_BASE_URL; the key is read from ASYNCASSIST_API_KEY (--no-key sends none)."""
+
+
+@tool
+def current_time(hours_from_utc: Annotated[int, Meta(ge=-12, le=14)]) -> str:
+    """Tell what time it is.
+
+    Args:
+        hours_from_utc: where, by the hours its clocks are ahead of UTC.
+    """
+    zone = timezone(timedelta(hours=hours_from_utc))
+    text = datetime.now(zone).strftime("%H:%M, %d %B %Y")
+    _say(f"tool       current_time({hours_from_utc}) -> {text}")
+    return text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("ASYNCASSIST_BASE_URL"),
         help="the server to ask (env ASYNCASSIST_BASE_URL); without one, a server in this process that needs no model",
     )
+    parser.add_argument("--no-key", action="store_true", help="send no key, for a server that wants none")
     parser.add_argument("--model", default="gpt-4o", help="the assistant's model (default: %(default)s)")
     parser.set_defaults(command=run)
 
@@ -52,13 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> None:
     """Ask the question, at the server that was named or at one in this process."""
     if options.base_url:
-        async with AsyncClient(base_url=options.base_url) as client:
+        async with AsyncClient(base_url=options.base_url, api_key=NO_KEY if options.no_key else None) as client:
             _say(f"Asking {client.base_url}")
             await _ask(client, options.model)
         return
-    from asyncassist.server import LocalServer, OfflineBackend
+    from asyncassist.server import FunctionCall, LocalServer, OfflineBackend, Rule
 
-    async with LocalServer(OfflineBackend(delay=_DELAY)) as server, server.client() as client:
+    rule = Rule(QUESTION, calls=[FunctionCall(current_time.name, {"hours_from_utc": 0})], say=_OFFLINE_ANSWER)
+    backend = OfflineBackend([rule], delay=_DELAY, pause=_PAUSE)
+    async with LocalServer(backend) as server, server.client() as client:
         _say("Asking a server in this process")
         await _ask(client, options.model)
         _say(_HINT)
@@ -66,7 +88,7 @@ async def run(options: argparse.Namespace) -> None:
 
 async def _ask(client: AsyncClient, model: str) -> None:
     async with AsyncExitStack() as clean_up:
-        assistant = await client.create_assistant(model=model, name="asyncassist demo")
+        assistant = await client.create_assistant(model=model, name="asyncassist demo", tools=[current_time])
         clean_up.push_async_callback(_delete, client.delete_assistant, assistant.id)
         _say(f"assistant  {assistant.id}")
         thread = await client.create_thread()
@@ -74,13 +96,24 @@ async def _ask(client: AsyncClient, model: str) -> None:
         _say(f"thread     {thread.id}")
         await client.create_message(thread.id, role="user", content=QUESTION)
         _say(f"question   {QUESTION}")
-        done = await client.run_and_wait(thread.id, assistant_id=assistant.id, on_status=_show_status)
-        done.raise_for_status()
-        _say(f"answer     {await client.run_text(done)}")
+        async with client.stream_run(thread.id, assistant_id=assistant.id, toolset=Toolset([current_time])) as stream:
+            await _show(stream)
 
 
-def _show_status(run: Run) -> None:
-    _say(f"run        {run.id}  {run.status}")
+async def _show(stream: RunStream) -> None:
+    answer = ""
+    async for event in stream:
+        match event:
+            case RunEvent(data=run):
+                _say(f"run        {run.id}  {event.event.rpartition('.')[2]}", after=answer)
+                answer = ""
+                if run.is_terminal:
+                    run.raise_for_status()
+            case MessageDeltaEvent(data=delta):
+                print(delta.text if answer else f"answer     {delta.text}", end="", flush=True)
+                answer += delta.text
+            case _:
+                pass
 
 
 async def _delete(delete: Callable[[str], Awaitable[object]], id: str) -> None:
@@ -92,5 +125,5 @@ async def _delete(delete: Callable[[str], Awaitable[object]], id: str) -> None:
             print(f"{id} is left there:", " ".join(str(error).split()), file=sys.stderr)
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _say(line: str, *, after: str = "") -> None:
+    print("\n" + line if after else line, flush=True)

@@ -10,120 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from asyncassist.models._base import UNSET, JsonObject, Metadata, Model, Unknown, Unset
-from asyncassist.models.assistants import (
-    Assistant,
-    AssistantDeleted,
-    AssistantParams,
-    ModifyAssistantParams,
-    ReasoningEffort,
-)
-from asyncassist.models.error_objects import ErrorObject, ErrorResponse
-from asyncassist.models.messages import (
-    Annotation,
-    FileReference,
-    ImageDetail,
-    ImageFile,
-    ImageUrl,
-    Message,
-    MessageAttachment,
-    MessageContent,
-    MessageContentImageFile,
-    MessageContentImageUrl,
-    MessageContentParam,
-    MessageContentRefusal,
-    MessageContentText,
-    MessageContentTextAnnotationsFileCitation,
-    MessageContentTextAnnotationsFilePath,
-    MessageDeleted,
-    MessageIncompleteDetails,
-    MessageIncompleteReason,
-    MessageParam,
-    MessageParams,
-    MessageRequestContentText,
-    MessageRole,
-    MessageStatus,
-    MessageText,
-    UnknownAnnotation,
-    UnknownMessageContent,
-)
-from asyncassist.models.pages import Page
-from asyncassist.models.run_steps import (
-    CodeOutput,
-    RunStep,
-    RunStepCodeInterpreter,
-    RunStepDetails,
-    RunStepDetailsMessageCreation,
-    RunStepDetailsToolCalls,
-    RunStepDetailsToolCallsCode,
-    RunStepDetailsToolCallsCodeOutputImage,
-    RunStepDetailsToolCallsCodeOutputLogs,
-    RunStepDetailsToolCallsFileSearch,
-    RunStepDetailsToolCallsFileSearchRankingOptions,
-    RunStepDetailsToolCallsFileSearchResult,
-    RunStepDetailsToolCallsFileSearchResultContent,
-    RunStepDetailsToolCallsFunction,
-    RunStepFileSearch,
-    RunStepFunction,
-    RunStepMessageCreation,
-    RunStepStatus,
-    RunStepType,
-    ToolCall,
-    UnknownCodeOutput,
-    UnknownRunStepDetails,
-    UnknownToolCall,
-)
-from asyncassist.models.runs import (
-    TERMINAL_RUN_STATUSES,
-    CreateRunParams,
-    CreateThreadAndRunParams,
-    Run,
-    RunCompletionUsage,
-    RunErrorCode,
-    RunInclude,
-    RunIncompleteDetails,
-    RunIncompleteReason,
-    RunLastError,
-    RunParams,
-    RunRequiredAction,
-    RunRequiredActionSubmitToolOutputs,
-    RunStatus,
-    RunToolCall,
-    RunToolCallFunction,
-    Truncation,
-    TruncationParam,
-)
-from asyncassist.models.threads import Thread, ThreadDeleted, ThreadParams
-from asyncassist.models.tools import (
-    AssistantsNamedToolChoice,
-    AssistantsNamedToolChoiceFunction,
-    AssistantTool,
-    AssistantToolsCode,
-    AssistantToolsFileSearch,
-    AssistantToolsFileSearchOptions,
-    AssistantToolsFunction,
-    FileSearchRanker,
-    FileSearchRankingOptions,
-    FunctionObject,
-    ResponseFormat,
-    ResponseFormatJsonObject,
-    ResponseFormatJsonSchema,
-    ResponseFormatJsonSchemaDefinition,
-    ResponseFormatParam,
-    ResponseFormatText,
-    ToolChoice,
-    ToolChoiceParam,
-    ToolOutput,
-    ToolOutputParam,
-    ToolParam,
-    ToolResources,
-    ToolResourcesCodeInterpreter,
-    ToolResourcesFileSearch,
-    ToolResourcesParam,
-    UnknownResponseFormat,
-    UnknownTool,
-)
 
 if TYPE_CHECKING:
+    from asyncassist.models.assistants import (
+        Assistant,
+        AssistantDeleted,
+        AssistantParams,
+        ModifyAssistantParams,
+        ReasoningEffort,
+    )
+    from asyncassist.models.error_objects import ErrorObject, ErrorResponse
     from asyncassist.models.events import (
         DoneEvent,
         ErrorEvent,
@@ -155,6 +51,36 @@ if TYPE_CHECKING:
         UnknownAnnotationDelta,
         UnknownMessageContentDelta,
     )
+    from asyncassist.models.messages import (
+        Annotation,
+        FileReference,
+        ImageDetail,
+        ImageFile,
+        ImageUrl,
+        Message,
+        MessageAttachment,
+        MessageContent,
+        MessageContentImageFile,
+        MessageContentImageUrl,
+        MessageContentParam,
+        MessageContentRefusal,
+        MessageContentText,
+        MessageContentTextAnnotationsFileCitation,
+        MessageContentTextAnnotationsFilePath,
+        MessageDeleted,
+        MessageIncompleteDetails,
+        MessageIncompleteReason,
+        MessageParam,
+        MessageParams,
+        MessageRequestContentText,
+        MessageRole,
+        MessageStatus,
+        MessageText,
+        UnknownAnnotation,
+        UnknownMessageContent,
+    )
+    from asyncassist.models.pages import Page
+    from asyncassist.models.run_params import CreateRunParams, CreateThreadAndRunParams, RunParams
     from asyncassist.models.run_step_deltas import (
         CodeOutputDelta,
         RunStepDelta,
@@ -174,6 +100,79 @@ if TYPE_CHECKING:
         UnknownCodeOutputDelta,
         UnknownRunStepDeltaStepDetails,
         UnknownToolCallDelta,
+    )
+    from asyncassist.models.run_steps import (
+        CodeOutput,
+        RunStep,
+        RunStepCodeInterpreter,
+        RunStepDetails,
+        RunStepDetailsMessageCreation,
+        RunStepDetailsToolCalls,
+        RunStepDetailsToolCallsCode,
+        RunStepDetailsToolCallsCodeOutputImage,
+        RunStepDetailsToolCallsCodeOutputLogs,
+        RunStepDetailsToolCallsFileSearch,
+        RunStepDetailsToolCallsFileSearchRankingOptions,
+        RunStepDetailsToolCallsFileSearchResult,
+        RunStepDetailsToolCallsFileSearchResultContent,
+        RunStepDetailsToolCallsFunction,
+        RunStepFileSearch,
+        RunStepFunction,
+        RunStepMessageCreation,
+        RunStepStatus,
+        RunStepType,
+        ToolCall,
+        UnknownCodeOutput,
+        UnknownRunStepDetails,
+        UnknownToolCall,
+    )
+    from asyncassist.models.runs import (
+        TERMINAL_RUN_STATUSES,
+        Run,
+        RunCompletionUsage,
+        RunErrorCode,
+        RunInclude,
+        RunIncompleteDetails,
+        RunIncompleteReason,
+        RunLastError,
+        RunRequiredAction,
+        RunRequiredActionSubmitToolOutputs,
+        RunStatus,
+        RunToolCall,
+        RunToolCallFunction,
+        Truncation,
+        TruncationParam,
+    )
+    from asyncassist.models.threads import Thread, ThreadDeleted, ThreadParams
+    from asyncassist.models.tools import (
+        AssistantsNamedToolChoice,
+        AssistantsNamedToolChoiceFunction,
+        AssistantTool,
+        AssistantToolsCode,
+        AssistantToolsFileSearch,
+        AssistantToolsFileSearchOptions,
+        AssistantToolsFunction,
+        DefinesTool,
+        FileSearchRanker,
+        FileSearchRankingOptions,
+        FunctionObject,
+        ResponseFormat,
+        ResponseFormatJsonObject,
+        ResponseFormatJsonSchema,
+        ResponseFormatJsonSchemaDefinition,
+        ResponseFormatParam,
+        ResponseFormatText,
+        ToolChoice,
+        ToolChoiceParam,
+        ToolOutput,
+        ToolOutputParam,
+        ToolParam,
+        ToolResources,
+        ToolResourcesCodeInterpreter,
+        ToolResourcesFileSearch,
+        ToolResourcesParam,
+        UnknownResponseFormat,
+        UnknownTool,
     )
 
 __all__ = [
@@ -195,6 +194,7 @@ __all__ = [
     "CodeOutputDelta",
     "CreateRunParams",
     "CreateThreadAndRunParams",
+    "DefinesTool",
     "DoneEvent",
     "ErrorEvent",
     "ErrorObject",
@@ -335,19 +335,34 @@ __all__ = [
     "Unset",
 ]
 
-# Only streams need these, and they are a third of all classes: they load on first use. Type checkers do not see
-# __getattr__, or they would take any name for one of this module's.
-_STREAM_MODULES = (
-    "asyncassist.models.message_deltas",
-    "asyncassist.models.run_step_deltas",
-    "asyncassist.models.events",
+# Making a class takes as long as a call, and few programs need all: a module loads when a name of it is used. A name is
+# looked for in the modules' own lists, in this order, which puts first what the others import anyway.
+_MODULES = (
+    "tools",
+    "runs",
+    "pages",
+    "assistants",
+    "error_objects",
+    "messages",
+    "threads",
+    "run_params",
+    "run_steps",
+    "message_deltas",
+    "run_step_deltas",
+    "events",
 )
 
+# Type checkers do not see this, or they would take any name for one of this module's.
 if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
-        for home in _STREAM_MODULES if name in __all__ else ():
-            module = import_module(home)
+        for home in _MODULES if name in __all__ else ():
+            module = import_module(f"{__name__}.{home}")
             if name in module.__all__:
-                return getattr(module, name)
+                value = globals()[name] = getattr(module, name)
+                return value
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

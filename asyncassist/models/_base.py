@@ -11,11 +11,34 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, TypeVar
 
-from attrs import field, frozen
+import attrs
+from attrs import field
 
-__all__ = ["OMIT", "UNSET", "JsonObject", "Metadata", "Model", "Omittable", "OmittableTuple", "Unknown", "Unset"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attrs import frozen
+else:
+
+    def frozen(**options: object) -> Callable[[type], type]:
+        """Do as `attrs.frozen`, without making methods that `Model` has for all: that took half of the import time."""
+        return attrs.frozen(**options, eq=False, repr=False)
+
+
+__all__ = [
+    "OMIT",
+    "UNSET",
+    "JsonObject",
+    "Metadata",
+    "Model",
+    "Omittable",
+    "OmittableTuple",
+    "Unknown",
+    "Unset",
+    "frozen",
+]
 
 _T = TypeVar("_T")
 
@@ -50,7 +73,10 @@ JsonObject: TypeAlias = Mapping[str, object]
 """A JSON object as it came, a plain dict at run time."""
 
 Metadata: TypeAlias = Mapping[str, str]
-"""Up to 16 pairs of an object's own notes; keys of at most 64 characters, values of at most 512."""
+"""Up to 16 pairs of an object's own notes; keys of at most 64 characters, values of at most 512.
+
+What a server sends as another kind of value is not among them, but in ``extra_fields["metadata"]``.
+"""
 
 
 def _none_if_empty(fields: JsonObject | None) -> JsonObject | None:
@@ -62,7 +88,8 @@ class Model:
     """Base of everything the API sends: frozen, slotted, compared by content.
 
     Fields the API added after this version was made are kept, take part in comparison, and go back out. Models with a
-    mapping inside cannot be hashed. Change a copy with ``attrs.evolve(model, field=value)``.
+    mapping inside cannot be hashed. Change a copy with ``attrs.evolve(model, field=value)``. Make JSON of a model with
+    `asyncassist.to_dict`; ``attrs.asdict`` also shows what is kept of how it was received.
     """
 
     _extra: JsonObject | None = field(default=None, alias="extra_fields", converter=_none_if_empty, repr=False)
@@ -70,10 +97,30 @@ class Model:
     # empty value that was sent for it, or with UNSET where it was absent. It applies while the field has its default.
     _received: Mapping[str, object] | None = field(default=None, alias="_received", eq=False, repr=False)
 
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        assert isinstance(other, Model)
+        return _content(self) == _content(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), _content(self)))
+
+    def __repr__(self) -> str:
+        shown = [f"{a.name}={getattr(self, a.name)!r}" for a in attrs.fields(type(self)) if a.repr]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
     @property
     def extra_fields(self) -> JsonObject:
-        """The fields received that this version does not know, by name, as raw JSON."""
+        """What was received and has no place in the model, as raw JSON by name.
+
+        These are the fields this version does not know, and under ``"metadata"`` the pairs whose value is no string.
+        """
         return {} if self._extra is None else self._extra
+
+
+def _content(model: Model) -> tuple[object, ...]:
+    return tuple([getattr(model, a.name) for a in attrs.fields(type(model)) if a.eq])
 
 
 @frozen(kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, TypedDict
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import Metadata, Model, Omittable
+from asyncassist.models._base import Metadata, Model, Omittable, frozen
 from asyncassist.models.tools import (
     AssistantTool,
     ResponseFormat,
@@ -24,27 +24,32 @@ ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high",
 
 @frozen(kw_only=True)
 class Assistant(Model):
-    """A model with its instructions and tools."""
+    """A model with its instructions and tools.
+
+    Attributes:
+        created_at: Unix seconds.
+        name: at most 256 characters.
+        description: at most 512 characters.
+        model: the name the server knows the model by.
+        instructions: what the model is told before the messages, at most 256,000 characters.
+        tools: at most 128.
+        tool_resources: the files and vector stores the tools work on.
+        temperature: 0-2.
+        top_p: 0-1.
+    """
 
     id: str
     object: Literal["assistant"] | str = "assistant"
     created_at: int | None = None
-    """Unix seconds."""
     name: str | None = None
-    """At most 256 characters."""
     description: str | None = None
-    """At most 512 characters."""
     model: str | None = None
     instructions: str | None = None
-    """At most 256,000 characters."""
     tools: tuple[AssistantTool, ...] = ()
-    """At most 128."""
     tool_resources: Omittable[ToolResources] = None
     metadata: Metadata = field(factory=dict[str, str])
     temperature: Omittable[float] = None
-    """0-2."""
     top_p: Omittable[float] = None
-    """0-1."""
     response_format: Omittable[ResponseFormat] = None
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import Model
+from asyncassist.models._base import Model, frozen
 
 __all__ = ["ErrorObject", "ErrorResponse"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Required, TypeAlias, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Required, TypeAlias, TypedDict
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import JsonObject, Metadata, Model, Omittable, OmittableTuple, Unknown
-from asyncassist.models.tools import AssistantTool
+from asyncassist.models._base import JsonObject, Metadata, Model, Omittable, OmittableTuple, Unknown, frozen
+from asyncassist.models.tools import AssistantToolsCode, AssistantToolsFileSearch, UnknownTool
+
+if TYPE_CHECKING:
+    from asyncassist.models._citations import Citations
 
 __all__ = [
     "Annotation",
@@ -175,7 +178,7 @@ class MessageAttachment(Model):
     """A file attached to a message, and the tools it is given to."""
 
     file_id: Omittable[str] = None
-    tools: OmittableTuple[AssistantTool] = ()
+    tools: OmittableTuple[AssistantToolsCode | AssistantToolsFileSearch | UnknownTool] = ()
 
 
 @frozen(kw_only=True)
@@ -187,25 +190,31 @@ class MessageIncompleteDetails(Model):
 
 @frozen(kw_only=True)
 class Message(Model):
-    """A message of a thread."""
+    """A message of a thread.
+
+    Attributes:
+        created_at, completed_at, incomplete_at: Unix seconds; None for what has not happened.
+        status: None when the server did not say.
+        incomplete_details: why the message is ``incomplete``.
+        role: who speaks, ``"user"`` or ``"assistant"``.
+        content: the parts in order; `text` has the text of all.
+        assistant_id: the assistant that wrote it; None for messages of users.
+        run_id: the run that wrote it; None for messages created by hand.
+        attachments: files, each with the tools it was given to.
+    """
 
     id: str
     object: Literal["thread.message"] | str = "thread.message"
     created_at: int | None = None
-    """Unix seconds."""
     thread_id: str
     status: MessageStatus | None = None
     incomplete_details: MessageIncompleteDetails | None = None
     completed_at: int | None = None
-    """Unix seconds."""
     incomplete_at: int | None = None
-    """Unix seconds."""
     role: MessageRole
     content: tuple[MessageContent, ...] = ()
     assistant_id: str | None = None
-    """The assistant that wrote it; None for messages of users."""
     run_id: str | None = None
-    """The run that wrote it; None for messages created by hand."""
     attachments: tuple[MessageAttachment, ...] = ()
     metadata: Metadata = field(factory=dict[str, str])
 
@@ -213,6 +222,25 @@ class Message(Model):
     def text(self) -> str:
         """The text of all text parts, joined; empty when there is none."""
         return "".join([part.text.value for part in self.content if isinstance(part, MessageContentText)])
+
+    def render(self, citations: Citations = "footnotes", *, names: Mapping[str, str] | None = None) -> str:
+        """Return the text for people to read: without the marks that cite files, such as ``【4:0†source】``.
+
+        Marks are found by what they say, not only by where an annotation says they are, which is often wrong. Paths of
+        files the code interpreter made stand in links: only a function is asked about them.
+
+        Args:
+            citations: ``"footnotes"`` puts ``[1]`` where a source is cited, and the sources below the text; ``"strip"``
+                leaves the marks out; a function is called with each annotation and the number of its source, and
+                returns what stands there instead.
+            names: of files, by their ids, for the footnotes; others go by their ids.
+
+        Raises:
+            UsageError: ``citations`` is none of these.
+        """
+        from asyncassist.models._citations import render  # few need it
+
+        return render([self], citations, names)
 
 
 @frozen(kw_only=True)

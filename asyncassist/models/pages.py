@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Never, TypeVar
 
-from attrs import frozen
-
-from asyncassist.models._base import Model
+from asyncassist.models._base import Model, frozen
 
 __all__ = ["Page"]
 
@@ -16,17 +14,34 @@ _Item = TypeVar("_Item")
 
 @frozen(kw_only=True)
 class Page(Model, Generic[_Item]):
-    """One page of a listing, in the order the server gave."""
+    """One page of a listing, in the order the server gave.
+
+    Attributes:
+        data: the objects; ``for`` and ``len()`` take them from the page too.
+        first_id: the cursor for ``before``; None on an empty page.
+        last_id: the cursor for ``after``; None on an empty page.
+        has_more: whether there is more beyond this page; None when the server did not say.
+    """
 
     object: Literal["list"] | str = "list"
     data: tuple[_Item, ...] = ()
     first_id: str | None = None
-    """The cursor for ``before``; None on an empty page."""
     last_id: str | None = None
-    """The cursor for ``after``; None on an empty page."""
     has_more: bool | None = None
-    """Whether there is more beyond this page; None when the server did not say."""
 
     def __iter__(self) -> Iterator[_Item]:
         """Iterate over the objects of this page alone; ``async for`` over the listing gives those of all pages."""
         return iter(self.data)
+
+    def __len__(self) -> int:
+        """Count the objects of this page."""
+        return len(self.data)
+
+    # Hidden from type checkers, which report the mistake themselves.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __aiter__(self) -> Never:
+            raise TypeError(
+                "a Page is here already: loop over it with `for`; "
+                "for the objects of all pages loop over the listing itself, with `async for` and without `await`"
+            )

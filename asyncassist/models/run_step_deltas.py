@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import JsonObject, Model, Omittable, OmittableTuple, Unknown
+from asyncassist.models._base import JsonObject, Model, Omittable, OmittableTuple, Unknown, frozen
 from asyncassist.models.message_deltas import FileReferenceDelta
 
 __all__ = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import Metadata, Model, Omittable, OmittableTuple, Unknown
+from asyncassist.models._base import Metadata, Model, Omittable, OmittableTuple, Unknown, frozen
 from asyncassist.models.messages import FileReference
 from asyncassist.models.runs import RunCompletionUsage, RunLastError
 from asyncassist.models.tools import FileSearchRanker
@@ -194,12 +194,19 @@ RunStepDetails: TypeAlias = RunStepDetailsMessageCreation | RunStepDetailsToolCa
 
 @frozen(kw_only=True)
 class RunStep(Model):
-    """One step of a run."""
+    """One step of a run.
+
+    Attributes:
+        created_at, expired_at, cancelled_at, failed_at, completed_at: Unix seconds; None for what has not happened.
+        type: ``"message_creation"`` or ``"tool_calls"``, as ``step_details`` is.
+        step_details: the message that was written, or the calls of tools with their outputs.
+        last_error: why the step failed.
+        usage: tokens; None while the step is in progress.
+    """
 
     id: str
     object: Literal["thread.run.step"] | str = "thread.run.step"
     created_at: int | None = None
-    """Unix seconds."""
     assistant_id: str | None = None
     thread_id: str
     run_id: str | None = None
@@ -208,13 +215,8 @@ class RunStep(Model):
     step_details: RunStepDetails | None = None
     last_error: RunLastError | None = None
     expired_at: int | None = None
-    """Unix seconds."""
     cancelled_at: int | None = None
-    """Unix seconds."""
     failed_at: int | None = None
-    """Unix seconds."""
     completed_at: int | None = None
-    """Unix seconds."""
     metadata: Metadata = field(factory=dict[str, str])
     usage: RunCompletionUsage | None = None
-    """None while the step is in progress."""

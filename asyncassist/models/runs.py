@@ -1,11 +1,10 @@
-"""Runs and their parameters."""
+"""Runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal, Self, TypeAlias, TypedDict
+from typing import Final, Literal, Self, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
 from asyncassist.errors import (
     RunCancelledError,
@@ -15,24 +14,11 @@ from asyncassist.errors import (
     RunIncompleteError,
     UsageError,
 )
-from asyncassist.models._base import JsonObject, Metadata, Model, Omittable
-from asyncassist.models.assistants import ReasoningEffort
-from asyncassist.models.messages import MessageParam
-from asyncassist.models.threads import ThreadParams
-from asyncassist.models.tools import (
-    AssistantTool,
-    ResponseFormat,
-    ResponseFormatParam,
-    ToolChoice,
-    ToolChoiceParam,
-    ToolParam,
-    ToolResourcesParam,
-)
+from asyncassist.models._base import JsonObject, Metadata, Model, Omittable, frozen
+from asyncassist.models.tools import AssistantTool, ResponseFormat, ToolChoice
 
 __all__ = [
     "TERMINAL_RUN_STATUSES",
-    "CreateRunParams",
-    "CreateThreadAndRunParams",
     "Run",
     "RunCompletionUsage",
     "RunErrorCode",
@@ -40,7 +26,6 @@ __all__ = [
     "RunIncompleteDetails",
     "RunIncompleteReason",
     "RunLastError",
-    "RunParams",
     "RunRequiredAction",
     "RunRequiredActionSubmitToolOutputs",
     "RunStatus",
@@ -150,44 +135,46 @@ TruncationParam: TypeAlias = Truncation | JsonObject
 
 @frozen(kw_only=True)
 class Run(Model):
-    """An assistant at work on a thread."""
+    """An assistant at work on a thread.
+
+    Attributes:
+        created_at, started_at, cancelled_at, failed_at, completed_at: Unix seconds; None for what has not happened.
+        status: `TERMINAL_RUN_STATUSES` has those a run never leaves.
+        required_action: what the run waits for; set while the status is ``requires_action``.
+        last_error: why the run failed, or the last thing that went wrong.
+        expires_at: Unix seconds, when the server gives the run up; None once the run has ended.
+        incomplete_details: why the run ended ``incomplete``.
+        model, instructions, tools: what the run works with, its assistant's or its own; at most 20 tools.
+        usage: tokens over all turns; None until the run has ended.
+        temperature: 0-2.
+        top_p: 0-1.
+        max_prompt_tokens, max_completion_tokens: at least 256, over all turns of the run; None for no limit.
+        truncation_strategy: how much of the thread the model gets to see.
+    """
 
     id: str
     object: Literal["thread.run"] | str = "thread.run"
     created_at: int | None = None
-    """Unix seconds."""
     thread_id: str
     assistant_id: str | None = None
     status: RunStatus
     required_action: RunRequiredAction | None = None
-    """What the run waits for; set while the status is ``requires_action``."""
     last_error: RunLastError | None = None
     expires_at: int | None = None
-    """Unix seconds; None once the run has ended."""
     started_at: int | None = None
-    """Unix seconds."""
     cancelled_at: int | None = None
-    """Unix seconds."""
     failed_at: int | None = None
-    """Unix seconds."""
     completed_at: int | None = None
-    """Unix seconds."""
     incomplete_details: RunIncompleteDetails | None = None
     model: str | None = None
     instructions: str | None = None
     tools: tuple[AssistantTool, ...] = ()
-    """At most 20."""
     metadata: Metadata = field(factory=dict[str, str])
     usage: RunCompletionUsage | None = None
-    """None until the run has ended."""
     temperature: Omittable[float] = None
-    """0-2."""
     top_p: Omittable[float] = None
-    """0-1."""
     max_prompt_tokens: int | None = None
-    """At least 256; over all turns of the run."""
     max_completion_tokens: int | None = None
-    """At least 256; over all turns of the run."""
     truncation_strategy: Truncation | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -227,36 +214,3 @@ class Run(Model):
         if self.incomplete_details is not None:
             reasons.append(self.incomplete_details.reason)
         raise error(": ".join([message, *filter(None, reasons)]), run=self)
-
-
-class RunParams(TypedDict, total=False):
-    """What a run may differ in from its assistant. An absent key is not sent; None is JSON's ``null``."""
-
-    model: str | None
-    instructions: str | None
-    tools: Sequence[ToolParam] | None
-    metadata: Metadata | None
-    temperature: float | None
-    top_p: float | None
-    max_prompt_tokens: int | None
-    max_completion_tokens: int | None
-    truncation_strategy: TruncationParam | None
-    tool_choice: ToolChoiceParam | None
-    parallel_tool_calls: bool
-    response_format: ResponseFormatParam | None
-
-
-class CreateRunParams(RunParams, total=False):
-    """What a run on an existing thread may be given besides."""
-
-    reasoning_effort: ReasoningEffort | None
-    additional_instructions: str | None
-    additional_messages: Sequence[MessageParam] | None
-    include: Sequence[RunInclude]
-
-
-class CreateThreadAndRunParams(RunParams, total=False):
-    """What a run on a thread of its own may be given besides."""
-
-    thread: ThreadParams | JsonObject
-    tool_resources: ToolResourcesParam | None

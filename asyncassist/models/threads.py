@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import Metadata, Model
+from asyncassist.models._base import Metadata, Model, frozen
 from asyncassist.models.messages import MessageParam
 from asyncassist.models.tools import ToolResources, ToolResourcesParam
 
@@ -16,12 +16,16 @@ __all__ = ["Thread", "ThreadDeleted", "ThreadParams"]
 
 @frozen(kw_only=True)
 class Thread(Model):
-    """A conversation: messages in order."""
+    """A conversation: messages in order.
+
+    Attributes:
+        created_at: Unix seconds.
+        tool_resources: the files and vector stores that tools have in this thread, beside the assistant's.
+    """
 
     id: str
     object: Literal["thread"] | str = "thread"
     created_at: int | None = None
-    """Unix seconds."""
     tool_resources: ToolResources | None = None
     metadata: Metadata = field(factory=dict[str, str])
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
 
-from asyncassist.models._base import JsonObject, Model, Omittable, Unknown
+from asyncassist.models._base import JsonObject, Model, Omittable, Unknown, frozen
 
 __all__ = [
     "AssistantTool",
@@ -17,6 +17,7 @@ __all__ = [
     "AssistantToolsFunction",
     "AssistantsNamedToolChoice",
     "AssistantsNamedToolChoiceFunction",
+    "DefinesTool",
     "FileSearchRanker",
     "FileSearchRankingOptions",
     "FunctionObject",
@@ -103,8 +104,18 @@ class UnknownTool(Unknown):
 
 
 AssistantTool: TypeAlias = AssistantToolsCode | AssistantToolsFileSearch | AssistantToolsFunction | UnknownTool
-ToolParam: TypeAlias = AssistantTool | JsonObject
-"""A tool as a parameter: a model or a mapping."""
+
+
+class DefinesTool(Protocol):
+    """What is sent as the definition of a tool, as functions marked ``@tool`` are."""
+
+    def __asyncassist_definition__(self) -> AssistantToolsFunction:
+        """Return what is sent."""
+        ...
+
+
+ToolParam: TypeAlias = AssistantTool | DefinesTool | JsonObject
+"""A tool as a parameter: a model, a mapping, or a function marked ``@tool``."""
 
 
 @frozen(kw_only=True)
@@ -187,7 +198,11 @@ class ToolResourcesCodeInterpreter(Model):
 
 @frozen(kw_only=True)
 class ToolResourcesFileSearch(Model):
-    """Vector stores for file search."""
+    """Vector stores for file search.
+
+    To have a store made along with an assistant or a thread, give a mapping in place of this class:
+    ``{"file_search": {"vector_stores": [{"file_ids": [...]}]}}``.
+    """
 
     vector_store_ids: tuple[str, ...] = ()
     """At most one."""

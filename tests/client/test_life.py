@@ -44,6 +44,16 @@ async def test_closing_twice() -> None:
         assert client.is_closed
 
 
+async def test_entering_a_closed_client() -> None:
+    """A client that was closed, or a copy of it, cannot be entered again; the error comes there, at no later call."""
+    async with Server().client() as client:
+        copy = client.with_options(timeout=5)
+    for closed in (client, copy):
+        with pytest.raises(ClientClosedError, match=r"^the client is closed; create a new one$"):
+            async with closed:
+                pytest.fail("it was entered")
+
+
 async def test_an_unused_client() -> None:
     """A client that was never used can be closed."""
     client = AsyncClient(api_key=KEY, base_url=BASE)

@@ -169,7 +169,7 @@ async def test_timeouts(timeout: Timeout) -> None:
         echoing(200, lambda: echoes().encode()),
         echoing(200, lambda: json.dumps({"id": {"echo": echoes()}}).encode()),
         echoing(200, lambda: json.dumps({"id": "t", "created_at": echoes()}).encode()),
-        echoing(200, lambda: json.dumps({"id": "t", "metadata": {f"{MARK}-api": 5}}).encode()),
+        echoing(200, lambda: json.dumps({"id": "t", "metadata": echoes()}).encode()),
         echoing(200, bytes, **{"content-type": f"text/{MARK}-api"}),
         echoing(200, lambda: b"{}", **{"content-encoding": "gzip"}),
     ],

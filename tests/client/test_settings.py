@@ -222,6 +222,20 @@ def test_a_timeout_in_short() -> None:
     assert Timeout.of(own) is own
 
 
+def test_a_timeout_of_httpx() -> None:
+    """What another library means by a timeout is refused with the values that say the same here."""
+    message = (
+        "timeout must be an asyncassist.Timeout, not one of httpx; "
+        "instead give Timeout(connect=5.0, attempt=600, idle=600)"
+    )
+    with pytest.raises(UsageError) as caught:
+        AsyncClient(api_key=KEY, base_url=BASE, timeout=httpx.Timeout(600, connect=5.0))  # type: ignore[arg-type]
+    assert message == str(caught.value)
+    client = AsyncClient(api_key=KEY, base_url=BASE)
+    with pytest.raises(UsageError, match=r"instead give Timeout\(connect=None, attempt=2, idle=2\)"):
+        client.with_options(timeout=httpx.Timeout(None, read=2))  # type: ignore[arg-type]
+
+
 # Keys
 
 

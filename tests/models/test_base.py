@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import attrs
 import pytest
 
 from asyncassist import models
+from asyncassist._wire._annotations import field_types
 from asyncassist._wire.converter import structure, unstructure
 from asyncassist.models import (
     UNSET,
@@ -24,7 +26,9 @@ from asyncassist.models import (
     MessageRequestContentText,
     MessageText,
     Model,
+    Page,
     Run,
+    RunStep,
     Thread,
     UnknownMessageContent,
     Unset,
@@ -49,12 +53,22 @@ def test_exports() -> None:
         _ = models.Runs  # type: ignore[attr-defined]
 
 
-def test_stream_models_load_late() -> None:
-    """The models only streams need are not imported before they are asked for."""
-    script = (
-        "import sys; from asyncassist.models import Run; assert 'asyncassist.models.message_deltas' not in sys.modules;"
-        "from asyncassist.models import RunStepDelta; assert 'asyncassist.models.run_step_deltas' in sys.modules"
-    )
+def test_models_load_late() -> None:
+    """A module of models is loaded when a name of it is used, with what it needs itself."""
+    script = """
+import sys
+from asyncassist import models
+loaded = lambda: {name.rpartition(".")[2] for name in sys.modules if name.startswith("asyncassist.models.")}
+assert loaded() == {"_base"}, loaded()
+models.ToolOutput
+assert loaded() == {"_base", "tools"}, loaded()
+models.Run
+assert not {"messages", "threads", "run_steps"} & loaded(), loaded()
+models.Message
+assert not {"run_params", "run_steps", "message_deltas"} & loaded(), loaded()
+from asyncassist.models import RunStepDelta
+assert "run_step_deltas" in loaded()
+"""
 
     subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -189,3 +203,52 @@ def test_known_names_are_shared() -> None:
     )
 
     assert first.status is second.status
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_annotations(model: type[Model]) -> None:
+    """The types the converter goes by are those of `typing.get_type_hints`."""
+    hints = get_type_hints(model, include_extras=True)
+
+    assert field_types(model) == {name: hint for name, hint in hints.items() if not name.startswith("_")}
+
+
+def test_annotations_of_a_subclass() -> None:
+    """A subclass, of another module and with types instead of texts, has the fields of its base too."""
+    Own = attrs.make_class(
+        "Own", {"size": attrs.field(type=int, default=0)}, bases=(Thread,), frozen=True, kw_only=True, slots=True
+    )
+
+    assert field_types(Own) == field_types(Thread) | {"size": int}
+    assert structure({"id": "t", "size": 3, "x": 1}, Own) == Own(id="t", size=3, extra_fields={"x": 1})
+
+
+@pytest.mark.parametrize("model", [Assistant, Thread, Message, Run, RunStep, Page])
+def test_fields_are_described(model: type[Model]) -> None:
+    """``help()`` tells what the fields of the main objects mean, and names only fields there are."""
+    (section,) = re.findall(r"\n    Attributes:\n((?:        .*\n)+)", model.__doc__ or "")
+    named = {name for names in re.findall(r"^        ([\w, ]+):", section, re.M) for name in names.split(", ")}
+
+    assert named <= {field.name for field in attrs.fields(model)}
+    times = {field.name for field in attrs.fields(model) if field.name.endswith("_at")}
+    assert times <= named
+
+
+def test_repr() -> None:
+    """A model shows its fields as attrs classes do, and not what is kept for encoding."""
+    thread = structure({"id": "thread_1", "colour": "blue"}, Thread)
+
+    assert repr(thread) == ("Thread(id='thread_1', object='thread', created_at=None, tool_resources=None, metadata={})")
+    assert eval(repr(thread)) == Thread(id="thread_1")
+
+
+def test_models_of_two_classes_are_never_equal() -> None:
+    """Nor is a model equal to a subclass's or to another kind of value."""
+
+    class Special(Thread):
+        __slots__ = ()
+
+    assert Thread(id="t") != Special(id="t")
+    assert Thread(id="t") != models.ThreadDeleted(id="t")
+    assert Thread(id="t") != "t"
+    assert AssistantToolsCode() != models.AssistantToolsFileSearch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import assert_never, assert_type
 
+import attrs
 import httpx
 
 from asyncassist import (
@@ -22,9 +23,13 @@ from asyncassist import (
     RunFailedError,
     Thread,
     Timeout,
+    from_dict,
+    to_dict,
 )
 from asyncassist.models import (
     AssistantToolsCode,
+    AssistantToolsFunction,
+    MessageAttachment,
     MessageContentImageFile,
     MessageContentImageUrl,
     MessageContentRefusal,
@@ -81,7 +86,21 @@ async def operations(client: AsyncClient) -> None:
     await client.create_run(thread.id, assistant_id="a", stream=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.get_run(thread.id)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.get_run(thread.id, 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.get_run(thread, run)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.create_thread_and_run(assistant_id="a", thread=thread)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     run.status = "completed"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def dicts(message: Message) -> None:
+    """Turn models into plain values and back, and change copies."""
+    assert_type(to_dict(message), dict[str, object])
+    assert_type(from_dict(Message, {"id": "msg_1"}), Message)
+    assert_type(from_dict(Page[Message], to_dict(Page(data=(message,)))), Page[Message])
+    assert_type(attrs.evolve(message, metadata={"a": "b"}), Message)
+    attrs.evolve(message, metadata=5)  # type: ignore[arg-type]
+    MessageAttachment(tools=(AssistantToolsFunction(),))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    to_dict({"id": "msg_1"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    from_dict(dict, {})  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
 
 
 async def listings(client: AsyncClient) -> None:
@@ -92,6 +111,10 @@ async def listings(client: AsyncClient) -> None:
     assert_type(await listing.collect(max_items=10), list[Message])
     async for message in listing:
         assert_type(message, Message)
+    first = await listing
+    assert_type([(message.id, len(first)) for message in first], list[tuple[str, int]])
+    async for _ in first:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+        pass
     async for page in listing.pages():
         assert_type(page.data, tuple[Message, ...])
     client.list_runs("thread_1", order="newest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

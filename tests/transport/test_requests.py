@@ -1,14 +1,11 @@
 """What goes over the wire, to the byte where it matters; and what never does."""
 
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 import math
 import socket
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import anyio
@@ -16,7 +13,6 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from asyncassist import NO_KEY, UNSET, APIConnectionError, AsyncClient, UsageError
-from asyncassist._transport import sender
 
 from .helpers import KEY, ONCE, Choice, connect
 from .loopback import RUN, Loopback, answer, hold
@@ -65,16 +61,6 @@ async def test_a_create(server: Loopback, transport: Choice) -> None:
     assert PLAIN | {"content-type", "content-length"} == names(server) - {"connection"}
     assert "application/json" == request.header("content-type")
     assert "56" == request.header("content-length")
-
-
-def test_the_agent_of_a_source_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run from a source tree that is not installed, the client names itself as version 0."""
-
-    def version(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(sender, "version", version)
-    assert sender._user_agent().startswith("asyncassist/0 httpx/")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncassist._wire.sse import MAX_EVENT, ServerSentEvent, SSEDecoder
+from asyncassist._wire.sse import MAX_EVENT, ServerSentEvent, SSEDecoder, encode_event
 from asyncassist.errors import StreamError
 
 from .streams import STREAMS, chunkings, frames_of
@@ -272,3 +273,33 @@ def test_time_grows_with_length_alone() -> None:
 
     assert lengths == [8_000_000]
     assert time.process_time() - start < 10
+
+
+# --- an event to its bytes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("done", "[DONE]", b"event: done\ndata: [DONE]\n\n"),
+        ("a", b'{"b":1}', b'event: a\ndata: {"b":1}\n\n'),
+        ("", "x", b"data: x\n\n"),
+        ("a", "", b"event: a\ndata: \n\n"),
+        ("a", "1\n2\r\n3\r4\n", b"event: a\ndata: 1\ndata: 2\ndata: 3\ndata: 4\ndata: \n\n"),
+        ("a\ndata: x\r\n\r\nb", "c", b"event: a data: x  b\ndata: c\n\n"),
+        ("é", "\ud83c", b"event: \xc3\xa9\ndata: ?\n\n"),
+    ],
+)
+def test_an_event_becomes_bytes(name: str, data: str | bytes, expected: bytes) -> None:
+    """Name and data stand on lines of their own, and nothing in them can begin another event."""
+    assert expected == encode_event(name, data)
+
+
+@steady
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
+def test_encoded_events_are_read_back(events: list[tuple[str, str]]) -> None:
+    """A reader gets the events that were written, with line ends made line feeds, and no other."""
+    frames = frames_of([encode_event(name, data) for name, data in events])
+
+    expected = [(re.sub("\r\n|\r|\n", " ", name) or "message", re.sub("\r\n|\r", "\n", data)) for name, data in events]
+    assert expected == [(frame.event, frame.data) for frame in frames]
