@@ -58,7 +58,7 @@ def _where_the_server_is(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCASSIST_API_KEY", "test")
 
 
-@pytest.mark.parametrize("name", ["script", "stream", "tools", "local"])
+@pytest.mark.parametrize("name", ["script", "stream", "tools", "conversation", "local"])
 def test_scripts_run_as_they_stand(name: str, tmp_path: Path) -> None:
     """The script recipes run to their end and print what the assistant said."""
     (tmp_path / "script.py").write_text(recipe(name), "utf-8")
@@ -100,22 +100,6 @@ def test_aiohttp_lists_messages() -> None:
             return found, (await browser.get("/threads/thread_none/messages")).status
 
     assert asyncio.run(use()) == ([{"role": "user", "text": "Hello"}], 404)
-
-
-def test_the_bot_keeps_chats_apart() -> None:
-    """The bot recipe answers many messages of many chats at once, each chat on a thread of its own."""
-    bot_class = load("bot").Bot
-
-    async def use() -> tuple[list[str], int]:
-        async with AsyncClient() as client:
-            assistant = await client.create_assistant(model="any")
-            bot = bot_class(client, assistant.id)
-            replies = await asyncio.gather(*[bot.on_message(n % 3, f"message {n}") for n in range(9)])
-            return replies, len(set(bot.threads.values()))
-
-    replies, threads = asyncio.run(use())
-    assert threads == 3
-    assert all(f"message {n}" in reply for n, reply in enumerate(replies))
 
 
 def test_the_table_names_every_operation() -> None:

@@ -16,7 +16,6 @@ from asyncassist.models.messages import (
     Annotation,
     MessageContentText,
     MessageContentTextAnnotationsFileCitation,
-    MessageContentTextAnnotationsFilePath,
     UnknownAnnotation,
 )
 
@@ -33,6 +32,9 @@ _Source: TypeAlias = tuple[str, str]
 # The marks file search writes. Nobody else writes these brackets with a dagger in between, so that one without an
 # annotation is still a mark, and an annotated one means the same wherever it stands.
 _MARK = re.compile(r"【[^【】†]{0,40}†[^【】]{0,200}】")
+
+_MOST_SEARCHED = 100_000_000
+"""How many characters of one text are looked through for marks whose indices are wrong; there may be many of both."""
 
 
 def render(messages: Iterable[Message], citations: Citations, names: Mapping[str, str] | None = None) -> str:
@@ -176,8 +178,12 @@ def _places(value: str, marks: Iterable[Annotation]) -> tuple[_Taken, list[Annot
             wanting.setdefault(text, []).append(annotation)
     unplaced = wanting.pop("", [])
     marks_by_text = _marks_by_text(value)
+    budget = max(_MOST_SEARCHED, len(value))
     for text in sorted({*wanting, *(firsts.keys() & marks_by_text.keys())}, key=len, reverse=True):
-        starts = marks_by_text.get(text) or [*_occurrences(value, text)]
+        starts = marks_by_text.get(text)
+        if starts is None:
+            budget -= len(value)
+            starts = [*_occurrences(value, text)] if budget >= 0 else []
         free = [start for start in starts if taken.is_free(start, start + len(text))]
         for annotation in wanting.get(text, ()):
             if free:
@@ -188,9 +194,10 @@ def _places(value: str, marks: Iterable[Annotation]) -> tuple[_Taken, list[Annot
                 taken.holders[firsts[text]].setdefault(_source(annotation), annotation)
             else:
                 unplaced.append(annotation)
-        if text in marks_by_text:
+        if free and text in marks_by_text:
+            source, annotation = next(iter(taken.holders[firsts[text]].items()))
             for start in free:
-                taken.take(start, start + len(text), taken.holders[firsts[text]])
+                taken.take(start, start + len(text), {source: annotation})
     return taken, unplaced
 
 
@@ -228,13 +235,12 @@ def _pop_nearest(starts: list[int], wanted: int) -> int:
 
 def _source(annotation: Annotation) -> _Source:
     """Return what an annotation stands for; equal ones share a number."""
-    match annotation:
-        case MessageContentTextAnnotationsFileCitation():
-            reference = annotation.file_citation
-        case MessageContentTextAnnotationsFilePath():
-            reference = annotation.file_path
-        case UnknownAnnotation():
-            return annotation.type or "unknown", _title_of(annotation)
+    if isinstance(annotation, UnknownAnnotation):
+        return annotation.type or "unknown", _title_of(annotation)
+    if isinstance(annotation, MessageContentTextAnnotationsFileCitation):
+        reference = annotation.file_citation
+    else:
+        reference = annotation.file_path
     file_id = None if reference is None else reference.file_id
     return (annotation.type, file_id) if file_id else ("", annotation.text or "")
 

@@ -19,6 +19,8 @@ logger = logging.getLogger("asyncassist")
 A = TypeVar("A")
 
 _MOST_TRIES = 3
+_PAUSE = 0.25
+"""Seconds before the run is asked what became of the outputs, longer with each failure."""
 _ROUTE = "POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs"
 
 
@@ -35,17 +37,42 @@ class Answerer(Protocol):
 
 
 class Rounds:
-    """Answers the rounds of tool calls of one run.
+    """Answers the rounds of tool calls of one run, or of a run and the fresh ones that follow it.
 
     Each call is executed once: when handing in the outputs fails and the run turns out to wait for them still, the same
     outputs are handed in again.
+
+    Args:
+        begin: begins to answer the calls of one run.
+        sleep: how to wait.
+
+    Attributes:
+        is_answering: whether the functions of the calls are at work.
     """
 
-    def __init__(self, answerer: Answerer) -> None:
-        self.answerer = answerer
-        self._calls: tuple[str, ...] | None = None
+    def __init__(self, begin: Callable[[], Answerer], sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._begin = begin
+        self._sleep = sleep
+        self._answerers = [begin()]
+        self.is_answering = False
+        self._calls: tuple[object, ...] | None = None
         self._outputs: Sequence[ToolOutput] = ()
-        self._tries = 0
+        self._tries = self._refusals = 0
+
+    @property
+    def attempted(self) -> tuple[str, ...]:
+        """The ids of the calls that were begun."""
+        return tuple(id_ for answerer in self._answerers for id_ in answerer.attempted)
+
+    @property
+    def completed(self) -> tuple[str, ...]:
+        """The ids of the calls that ended."""
+        return tuple(id_ for answerer in self._answerers for id_ in answerer.completed)
+
+    def begin_anew(self) -> None:
+        """Begin with a fresh run, whose calls are none of those before."""
+        self._answerers.append(self._begin())
+        self._calls = None
 
     async def hand_in(self, run: Run, send: Callable[[Request], Awaitable[A]], *, is_stream: bool = False) -> A | None:
         """Answer the calls the run waits for, and send the outputs.
@@ -55,26 +82,31 @@ class Rounds:
 
         Raises:
             ToolError: a call could not be answered, or the server does not take the outputs.
-            APIConnectionError, APIStatusError: the outputs could not be sent, or were refused.
+            APIStatusError: the outputs were refused, more than once.
         """
-        calls = tuple(call.id for call in run.required_tool_calls)
+        # Not the ids alone: some servers number the calls of each round from the start.
+        calls = tuple((call.id, call.function.name, call.function.arguments) for call in run.required_tool_calls)
         if calls != self._calls:
-            self._outputs = await self.answerer.answer(run)
-            self._calls, self._tries = calls, 0
+            self.is_answering = True
+            self._outputs = await self._answerers[-1].answer(run)
+            self.is_answering = False
+            self._calls, self._tries, self._refusals = calls, 0, 0
         if self._tries == _MOST_TRIES:
-            raise ToolError(f"run {run.id} still waits for tool outputs that were sent {self._tries} times")
+            text = f"run {run.id} still waits for tool outputs that were sent {self._tries} times"
+            raise ToolError(text, attempted=self.attempted, completed=self.completed, run=run)
         self._tries += 1
         body: dict[str, object] = {"tool_outputs": self._outputs}
         if is_stream:
             body["stream"] = True
         request = request_for(_ROUTE, run.thread_id, run.id, kind=Kind.SUBMIT, body=body)
         try:
-            answer = await send(request)
+            return await send(request)
         except (APIConnectionError, APIStatusError, DecodeError) as error:
-            # The run says whether they have arrived. Refused the first time, it may have ended meanwhile.
-            if self._tries > 1 and isinstance(error, APIStatusError) and error.status < 500:
-                raise
+            # The run says whether they have arrived. Refused the first time, they have arrived before or it has ended.
+            if isinstance(error, APIStatusError) and error.status < 500:
+                self._refusals += 1
+                if self._refusals > 1:
+                    raise
             logger.debug("handing in tool outputs failed, looking at the run: %s", error)
-            return None
-        self._calls = None
-        return answer
+        await self._sleep(_PAUSE * self._tries)
+        return None

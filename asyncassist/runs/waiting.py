@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from asyncassist.models import CreateRunParams, CreateThreadAndRunParams, Message, Run
     from asyncassist.tools import Toolset
 
-__all__ = ["RunWaiting"]
+__all__ = ["RunWaiting", "begin_rounds", "messages_of_run"]
 
 logger = logging.getLogger("asyncassist")
 
@@ -154,22 +154,27 @@ class RunWaiting(RunOperations, MessageOperations):
 
     async def run_text(self, run: Run) -> str:
         """Return the text a run has produced: its messages in order, parted by an empty line."""
-        return "\n\n".join(message.text for message in await self._messages_of(run))
+        return "\n\n".join(message.text for message in await self._messages_of(run) if message.text)
 
     async def _messages_of(self, run: Run) -> list[Message]:
         messages = await self.list_messages(run.thread_id, run_id=run.id, order="asc", limit=100).collect()
-        # Servers that ignore run_id send the whole thread, and some do not say which run a message is of.
-        return [
-            message
-            for message in messages
-            if message.role != "user"
-            and (message.run_id == run.id or (message.run_id is None and not _is_older(message, run)))
-        ]
+        return messages_of_run(messages, run)
 
     def _wait(self, supervision: Supervision, toolset: Toolset | None, fresh_runs: int = 0) -> _Wait:
         if isinstance(fresh_runs, bool) or not isinstance(fresh_runs, int) or not 0 <= fresh_runs <= 100:
             raise UsageError(f"retry_failed_runs must be an int from 0 to 100, got {shown(fresh_runs)}")
         return _Wait(self._send, self._pacing, supervision, begin_rounds(toolset, self._pacing), fresh_runs)
+
+
+def messages_of_run(messages: Iterable[Message], run: Run) -> list[Message]:
+    """Return what a run has said, of what is on its thread."""
+    # Servers that ignore run_id send the whole thread, and some do not say which run a message is of.
+    return [
+        message
+        for message in messages
+        if message.role != "user"
+        and (message.run_id == run.id or (message.run_id is None and not _is_older(message, run)))
+    ]
 
 
 def _is_older(message: Message, run: Run) -> bool:
@@ -187,7 +192,7 @@ def begin_rounds(toolset: Toolset | None, pacing: Pacing) -> Rounds | None:
     begin = getattr(toolset, "begin", None)
     if begin is None or isinstance(toolset, type):
         raise TypeError(f"toolset must be a Toolset, got {type(toolset).__name__}; make one with Toolset([...])")
-    return Rounds(begin(clock=pacing.clock))
+    return Rounds(partial(begin, clock=pacing.clock), pacing.sleep)
 
 
 class _Wait:
@@ -215,13 +220,16 @@ class _Wait:
                 run = await self._follow(None if create is None else await self._start(create))
                 while create_again is not None and (pause := self._pause_before_another(run)) is not None:
                     await self._pacing.sleep(pause)
+                    if self._rounds is not None:
+                        self._rounds.begin_anew()
                     run = await self._follow(await self._start(partial(create_again, run)))
                 is_abandoned = False
                 return run
             raise self._timed_out()
         except AsyncAssistError as error:
             # The server refused or did not answer: nothing says that the run should end.
-            is_abandoned = self.watch.is_reporting or isinstance(error, WaitTimeoutError | ToolError)
+            is_theirs = self.watch.is_reporting or (self._rounds is not None and self._rounds.is_answering)
+            is_abandoned = is_theirs or isinstance(error, WaitTimeoutError | ToolError)
             raise
         finally:
             if is_abandoned and self._on_cancel == "cancel":
@@ -261,5 +269,5 @@ class _Wait:
     def _timed_out(self) -> WaitTimeoutError:
         error = self.watch.timed_out(f"in the {self._timeout} s allowed")
         if self._rounds is not None:
-            error.attempted, error.completed = self._rounds.answerer.attempted, self._rounds.answerer.completed
+            error.attempted, error.completed = self._rounds.attempted, self._rounds.completed
         return error

@@ -18,6 +18,7 @@ from asyncassist import (
     PollPolicy,
     RateLimitError,
     RawResponse,
+    Reply,
     RetryPolicy,
     Run,
     RunFailedError,
@@ -146,6 +147,22 @@ async def waiting(client: AsyncClient) -> AsyncIterator[str]:
     except RunFailedError as error:
         assert_type(error.run, Run)
     yield run.id
+
+
+async def talking(client: AsyncClient) -> None:
+    """Talk on one thread."""
+    talk = client.conversation("thread_1", assistant_id="asst_1", on_active_run="cancel")
+    reply = await talk.ask("Hello", timeout=9, metadata={"turn": "1"}, on_status=lambda run: print(run.status))
+    assert_type(reply, Reply)
+    assert_type(reply.render("strip"), str)
+    assert_type(reply.render(lambda annotation, number: f"{annotation.type} {number}"), str)
+    assert_type(await talk.history(limit=5).collect(), list[Message])
+    async with talk.stream([{"type": "text", "text": "Hello"}], temperature=1.0) as stream:
+        assert_type([piece async for piece in stream.text()], list[str])
+    assert_type(stream.reply(), Reply)
+    client.conversation()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    reply.render("footnote")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await talk.ask(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def contents(message: Message) -> str:

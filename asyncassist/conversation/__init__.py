@@ -1,0 +1,1 @@
+"""Conversations: one thread, one turn at a time."""
