@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncassist.tools._parameters import ArgumentsError
 from asyncassist.tools.approval import Allow, BeforeCall, Deny, PendingCall, Replace, Verdict
 from asyncassist.tools.functions import Tool, tool
 from asyncassist.tools.rounds import ToolRounds
@@ -9,6 +10,7 @@ from asyncassist.tools.toolsets import Toolset
 
 __all__ = [
     "Allow",
+    "ArgumentsError",
     "BeforeCall",
     "Deny",
     "PendingCall",

@@ -5,12 +5,15 @@ They are known by their attributes, which the objects of ``annotated-types``, ``
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sized
 from numbers import Number
 from typing import Any, Final, cast
 
 from attrs import evolve, field, frozen
+
+from asyncassist._wire._misfit import MisfitError
 
 __all__ = ["ANY_KIND", "NO_LIMITS", "Limits", "read_metadata"]
 
@@ -71,13 +74,13 @@ class Limits:
             words = {least: self.min_length or None, most: self.max_length}
             if kind == "string":
                 words["pattern"] = self.pattern
-        return {name: value for name, value in words.items() if value is not None}
+        return {name: value for name, value in words.items() if _is_json(value)}
 
     def broken_by(self, value: object) -> str | None:
         """Return the first rule a value breaks, in words."""
         for name, words in _WORDS.items():
             limit = getattr(self, name)
-            if limit is not None and _is_comparable(value, limit) and not _KEEPS[name](value, limit):
+            if limit is not None and _is_comparable(value, limit) and not _keeps(name, value, limit):
                 return f"expected a value {words} {limit}"
         if self.multiple_of is not None and _is_number(value) and not _is_multiple(value, self.multiple_of):
             return f"expected a multiple of {self.multiple_of}"
@@ -106,6 +109,19 @@ _KEEPS: dict[str, Callable[[Any, Any], bool]] = {
     "lt": lambda value, limit: value < limit,
     "le": lambda value, limit: value <= limit,
 }
+
+
+def _keeps(name: str, value: object, limit: object) -> bool:
+    try:
+        return _KEEPS[name](value, limit)
+    except TypeError:  # a time with a zone against one without
+        return False
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, (int, str))
 
 
 def _name_of(predicate: object) -> str:
@@ -154,6 +170,10 @@ def _limits_of(note: object) -> Limits:
         value = getattr(note, name, None)
         if value is not None:
             found[name] = cast("Any", value).pattern if isinstance(value, re.Pattern) else value
+    try:
+        re.compile(found.get("pattern", ""))
+    except re.error:
+        raise MisfitError(f"the pattern {found['pattern']!r} is no regular expression") from None
     if type(note).__name__ == "Predicate" and callable(test := getattr(note, "func", None)):
         found["predicates"] = (test,)
     return Limits(**found) if found else NO_LIMITS

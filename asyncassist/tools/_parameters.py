@@ -12,12 +12,12 @@ from attrs import frozen
 
 from asyncassist._wire._misfit import MisfitError
 from asyncassist._wire.json import loads
-from asyncassist.errors import DecodeError, UsageError
+from asyncassist.errors import DecodeError, UsageError, shown
 from asyncassist.models import UNSET
 from asyncassist.tools._schemas import schema_of
 from asyncassist.tools._shapes import Field, Record
 from asyncassist.tools._structuring import check_raw, structure_arguments
-from asyncassist.tools._types import TypeReader, described
+from asyncassist.tools._types import TypeReader, described, evaluating
 
 __all__ = ["ArgumentsError", "Parameters", "decode_arguments", "globals_of", "read_parameters"]
 
@@ -26,8 +26,8 @@ _MOST_SHOWN = 8
 _LONGEST_SHOWN = 400
 
 
-class ArgumentsError(Exception):
-    """Arguments do not fit; the message is meant for the model."""
+class ArgumentsError(UsageError):
+    """The arguments of a call do not fit; the message is meant for the model."""
 
 
 @frozen
@@ -148,9 +148,6 @@ def _hint(function: Callable[..., object], parameter: inspect.Parameter, names: 
         raise MisfitError("has no type hint; Any takes every JSON value")
     # One at a time, so that neither the type of the result nor another parameter is in the way.
     holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    try:
-        return get_type_hints(cast("Any", holder), globals_of(function), dict(names), include_extras=True)[
-            parameter.name
-        ]
-    except SyntaxError:
-        raise MisfitError(f"its type hint {parameter.annotation!r} is no Python") from None
+    with evaluating(f"its type hint {shown(parameter.annotation)}"):
+        hints = get_type_hints(cast("Any", holder), globals_of(function), dict(names), include_extras=True)
+        return hints[parameter.name]

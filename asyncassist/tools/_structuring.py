@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 from asyncassist._wire._misfit import MAX_DEPTH, MisfitError, kind_of
 from asyncassist._wire.converter import converter
 from asyncassist.models import UNSET
+from asyncassist.tools._matching import candidates, is_same, stands_for_default
 from asyncassist.tools._shapes import (
     Choice,
     Entries,
@@ -24,7 +25,6 @@ from asyncassist.tools._shapes import (
     Shape,
     Text,
     expected,
-    takes_null,
 )
 
 __all__ = ["check_raw", "structure", "structure_arguments"]
@@ -173,7 +173,7 @@ class _Structuring:
     def put_field(self, arguments: dict[str, object], field: Field, values: Mapping[str, Any]) -> None:
         """Structure the value of one field, where it has one."""
         value = values.get(field.name, UNSET)
-        if value is None and self._null_is_absent and not field.is_required and not takes_null(field.shape):
+        if self._null_is_absent and stands_for_default(field, value):
             return
         if value is not UNSET:
             arguments[field.argument] = self._at(field.name, field.shape, value)
@@ -181,7 +181,7 @@ class _Structuring:
             raise _misfit_at(field.name, f"is missing; expected {expected(field.shape)}")
 
     def _one_of(self, shape: OneOf, value: Any) -> object:
-        members = [member for member in sorted(shape.members, key=_rank) if _may_take(member, value)]
+        members = candidates(shape, value, null_is_absent=self._null_is_absent)
         if len(members) == 1:
             return self.value(members[0], value)
         reasons: list[str] = []
@@ -247,80 +247,6 @@ def _text(shape: Text, value: Any) -> object:
 
 def _choice(shape: Choice, value: Any) -> object:
     for written, member in shape.members:
-        # 1 is 1.0 in JSON, but it is not true.
-        if written == value and isinstance(written, bool) == isinstance(value, bool):
+        if is_same(written, value):
             return member
     raise MisfitError(f"expected {expected(shape)}")
-
-
-def _rank(shape: Shape) -> int:
-    """Where several members of a union would take a value, the narrowest one is tried first."""
-    match shape:
-        case Noted():
-            return _rank(shape.shape)
-        case Choice():
-            return 0
-        case Text():
-            return 1
-        case Scalar():
-            return {bool: 2, int: 2, float: 3, str: 4}[shape.type]
-        case Raw():
-            return 9
-        case _:
-            return 5
-
-
-def _is_of(type_: type[object], value: object) -> bool:
-    if type_ in (int, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, type_)
-
-
-def _may_take(shape: Shape, value: Any) -> bool:
-    """Whether a value looks like the shape, as far as can be seen from outside."""
-    match shape:
-        case Noted():
-            return _may_take(shape.shape, value)
-        case Raw():
-            return True
-        case OneOf():
-            return any(_may_take(member, value) for member in shape.members)
-        case Null():
-            return value is None
-        case Scalar():
-            return _is_of(shape.type, value)
-        case Choice():
-            return not isinstance(value, (list, dict))
-        case Text():
-            return isinstance(value, str)
-        case Items() | Row():
-            return isinstance(value, list)
-        case Entries():
-            return isinstance(value, dict)
-        case Record():  # pragma: no branch
-            return isinstance(value, dict) and _has_names_of(shape, cast("dict[str, Any]", value))
-
-
-def _has_names_of(record: Record, value: Mapping[str, Any]) -> bool:
-    names = {field.name for field in record.fields}
-    if not value.keys() <= names:
-        return False
-    for field in record.fields:
-        if field.name not in value:
-            if field.is_required:
-                return False
-        elif isinstance(shape := _bare(field.shape), Choice) and not _fits(shape, value[field.name]):
-            return False
-    return True
-
-
-def _bare(shape: Shape) -> Shape:
-    return _bare(shape.shape) if isinstance(shape, Noted) else shape
-
-
-def _fits(shape: Choice, value: Any) -> bool:
-    try:
-        _choice(shape, value)
-    except MisfitError:
-        return False
-    return True

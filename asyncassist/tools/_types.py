@@ -12,7 +12,8 @@ import pathlib
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
@@ -39,7 +40,7 @@ from asyncassist.tools._shapes import (
     expected,
 )
 
-__all__ = ["TypeReader", "described"]
+__all__ = ["TypeReader", "described", "evaluating"]
 
 
 def _reader_of(type_: Any) -> Callable[[str], object]:
@@ -163,10 +164,10 @@ class TypeReader:
         doc = _own_docstring(cls)
         description, notes = read_docstring(doc) if doc else (None, {})
         make = dict if _is_typed_dict(cls) else cls
-        record = self._records[type_] = Record(name, make, description)
         hints = self._hints(cls)
         values = _type_arguments(type_)
         fields: list[Field] = []
+        record = self._records[type_] = Record(name, make, description)
         try:
             for attribute, alias, is_required, default in describe(cls):
                 try:
@@ -187,7 +188,19 @@ class TypeReader:
     def _hints(self, cls: type[Any]) -> dict[str, Any]:
         # Classes made inside of functions may refer to what is local there; others see their module alone.
         names = dict(self._names) if self._names and "<locals>" in cls.__qualname__ else None
-        return get_type_hints(cls, localns=names, include_extras=True)
+        with evaluating(f"the type hints of {cls.__name__}"):
+            return get_type_hints(cls, localns=names, include_extras=True)
+
+
+@contextmanager
+def evaluating(what: str) -> Generator[None]:
+    """Turn whatever the text of a type hint may raise, names that are missing apart, into one error."""
+    try:
+        yield
+    except NameError:
+        raise
+    except Exception as error:
+        raise MisfitError(f"{what} cannot be evaluated: {error}") from None
 
 
 def described(shape: Shape, description: str | None) -> Shape:
@@ -242,6 +255,8 @@ def _is_text(shape: Shape) -> bool:
 
 
 def _choice(members: list[tuple[Any, object]], type_: object) -> Choice:
+    if not members:
+        raise MisfitError(f"{_name_of(type_)} has no values")
     for value, _ in members:
         if value is not None and type(value) not in (str, int, float, bool):
             raise MisfitError(f"{_name_of(type_)} has a value that is no string, number, boolean or None")
@@ -274,6 +289,8 @@ def _describer(cls: Any) -> _Describer | None:
 
 
 def _describe_attrs(cls: Any) -> list[_Row]:
+    if hasattr(cls, "__attrs_init__"):
+        raise _own_init(cls)
     rows: list[_Row] = []
     for item in attrs.fields(cls):
         if item.init:
@@ -282,9 +299,15 @@ def _describe_attrs(cls: Any) -> list[_Row]:
     return rows
 
 
+def _own_init(cls: type[Any]) -> MisfitError:
+    return MisfitError(f"{cls.__name__} has an __init__ of its own")
+
+
 def _describe_dataclass(cls: Any) -> list[_Row]:
     rows: list[_Row] = []
     for name, parameter in inspect.signature(cls).parameters.items():
+        if name not in cls.__dataclass_fields__:
+            raise _own_init(cls)
         field: dataclasses.Field[Any] = cls.__dataclass_fields__[name]
         has_factory = field.default_factory is not dataclasses.MISSING
         is_required = parameter.default is parameter.empty
@@ -312,11 +335,7 @@ def _unmarked(hint: Any, is_required: bool) -> tuple[Any, bool]:
         return cast("Any", hint).type, is_required
     origin = get_origin(hint)
     if origin in _MARKS:
-        is_required = (
-            is_required
-            if origin is not typing.NotRequired and origin is not typing.Required
-            else (origin is typing.Required)
-        )
+        is_required = {typing.Required: True, typing.NotRequired: False}.get(origin, is_required)
         return _unmarked(get_args(hint)[0], is_required)
     if origin is Annotated and get_origin(hint.__origin__) in _MARKS:
         inner, is_required = _unmarked(hint.__origin__, is_required)

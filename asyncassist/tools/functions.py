@@ -150,7 +150,10 @@ class Tool(Generic[_P, _R_co]):
 
     @functools.cached_property
     def _documented(self) -> tuple[str | None, dict[str, str]]:
-        doc = inspect.getdoc(self._function)
+        function: object = self._function
+        while isinstance(function, functools.partial):
+            function = cast("object", function.func)  # whose docstring is not that of partial itself
+        doc = inspect.getdoc(function)
         return read_docstring(doc) if doc else (None, {})
 
     @property
@@ -244,8 +247,9 @@ def local_names(function: object, frame: types.FrameType | None) -> dict[str, ob
     """
     names: dict[str, object] = {}
     space = globals_of(function)
+    around = str(getattr(function, "__qualname__", type(function).__qualname__)).split(".")
     frame = frame and frame.f_back
-    while frame is not None and frame.f_globals is space and frame.f_code.co_name != "<module>":
+    while frame is not None and frame.f_globals is space and frame.f_code.co_name in around:
         names = {**frame.f_locals, **names}
         frame = frame.f_back
     return names

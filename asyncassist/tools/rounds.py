@@ -178,6 +178,8 @@ class ToolRounds:
         except ArgumentsError as error:
             logger.info("the arguments of call %s of tool %s in run %s do not fit", call.id, tool.name, run.id)
             return f"Error: the arguments do not fit: {error}"
+        except Exception as error:  # a class or a predicate among the tool's types may raise anything
+            return self._failed(call, run, f"could not take the arguments: {_said_by(error)}", error)
         if self._rules.before_call is not None:
             verdict = await self._verdict(self._rules.before_call, call, run)
             if isinstance(verdict, Deny):

@@ -1,10 +1,13 @@
-"""What the tests of tools share: runs that wait for calls."""
+"""What the tests of tools share: tools, calls, and runs that wait for them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
 
 from asyncassist import Run, Tool, tool
 from asyncassist.models import (
@@ -16,7 +19,7 @@ from asyncassist.models import (
 )
 from asyncassist.tools._parameters import ArgumentsError, decode_arguments
 
-__all__ = ["bound", "call", "outputs", "property_of", "refusal", "run_of", "tool_of"]
+__all__ = ["Gate", "add", "bound", "call", "double", "outputs", "property_of", "refusal", "run_of", "tool_of"]
 
 
 def call(id_: str, name: str, arguments: Mapping[str, object] | str = "{}", kind: str = "function") -> RunToolCall:
@@ -74,3 +77,30 @@ def refusal(made: Tool[..., Any] | Callable[..., Any], text: str) -> str:
     except ArgumentsError as error:
         return str(error)
     raise AssertionError("the arguments fit")
+
+
+class Gate:
+    """Counts who is inside and lets them out together."""
+
+    def __init__(self) -> None:
+        self.inside = self.most = 0
+        self.opened = anyio.Event()
+
+    async def enter(self) -> None:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            await self.opened.wait()
+        finally:
+            self.inside -= 1
+
+
+def double(x: int) -> int:
+    """Be a sync tool."""
+    return 2 * x
+
+
+async def add(x: int, y: int = 1) -> int:
+    """Be an async tool."""
+    await checkpoint()
+    return x + y
