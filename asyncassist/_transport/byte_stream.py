@@ -80,12 +80,14 @@ class ByteStream:
         """
         assert self._pieces is not None  # it was started
         try:
-            if self._is_cut:
-                raise httpx.ReadError("reading was cancelled before")
+            if self._is_cut or self._is_closed:
+                raise httpx.ReadError("closed, or reading was cancelled before")
             self._is_cut = True  # until this has gone well: a read that is cancelled half way ends the iterators below
             piece = next(self._inflated, b"")
             while not piece:
                 received = await anext(self._pieces, None)
+                if received is None and self._is_closed:  # by another task; this is not the body's end
+                    raise httpx.ReadError("closed meanwhile")
                 if received is None:
                     self._is_whole = True
                     break

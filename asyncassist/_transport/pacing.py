@@ -32,7 +32,7 @@ class PollTurns:
         if self._gap is None:
             return
         if current_loop() is not self._loop:  # the lock and the times of another event loop mean nothing here
-            self._loop, self._lock, self._next = current_loop(), anyio.Lock(), 0.0
+            self._loop, self._lock, self._next = current_loop(), anyio.Lock(), now()
         async with self._lock:
             pause = self._next - now()
             if pause > 0:

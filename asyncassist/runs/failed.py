@@ -13,9 +13,14 @@ __all__ = ["pause_before_fresh_run"]
 _PASSING_CODES = frozenset({"rate_limit_exceeded", "server_error"})
 _SHORTEST, _LONGEST, _GROWTH = 1.0, 60.0, 2.0
 
-# The API has no field for it, but its message says how long its limits last.
-_TRY_AGAIN = re.compile(r"try again in (?P<number>\d{1,9}(?:\.\d{1,9})?) ?(?P<unit>ms|s|m)\b", re.IGNORECASE).search
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+# The API has no field for it, but its message says how long its limits last: 20ms, 6s, 1m30.5s, 26 seconds.
+_TRY_AGAIN = re.compile(
+    r"(?:try again in|retry after) "
+    r"(?P<times>(?:\d{1,9}(?:\.\d{1,9})? ?(?:milliseconds?|ms|seconds?|s|minutes?|m|h)){1,3})\b",
+    re.IGNORECASE,
+).search
+_TIMES = re.compile(r"([\d.]+) ?(ms|milli|s|m|h)", re.IGNORECASE).findall
+_SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def pause_before_fresh_run(run: Run, attempt: int, random: float) -> float | None:
@@ -31,7 +36,7 @@ def pause_before_fresh_run(run: Run, attempt: int, random: float) -> float | Non
         return None
     pause = min(_SHORTEST * _GROWTH ** (attempt - 1), _LONGEST)
     if match := _TRY_AGAIN(error.message or ""):
-        asked = float(match["number"]) * _SECONDS[match["unit"].lower()]
+        asked = sum(float(number) * _SECONDS[unit.lower()] for number, unit in _TIMES(match["times"]))
         if asked > _LONGEST:
             return None
         pause = max(asked, 0.001)

@@ -9,7 +9,6 @@ from attrs import evolve
 
 from asyncassist._wire.converter import structure
 from asyncassist._wire.unstructure import unstructure
-from asyncassist.errors import DecodeError
 from asyncassist.models import (
     Message,
     MessageContent,
@@ -55,10 +54,11 @@ def missed_events(
         message = unclaimed.pop(_message_id(step), None)
         if message is not None:
             yield from _of_message(seen, message)
-        yield RunStepEvent(event=_name("thread.run.step", step.status), data=step, reconciled=True)
+        if seen.step(step.id) != step:
+            yield RunStepEvent(event=_name("thread.run.step", step.status), data=step, reconciled=True)
     for message in unclaimed.values():
         yield from _of_message(seen, message)
-    if seen.run is None or seen.run.status != run.status:
+    if seen.run is None or (seen.run.status, seen.run.required_tool_calls) != (run.status, run.required_tool_calls):
         yield RunEvent(event=_name("thread.run", run.status), data=run, reconciled=True)
 
 
@@ -99,10 +99,7 @@ def _rest(index: int, had: MessageContent | None, part: MessageContent) -> Messa
             return MessageDeltaContentRefusal(index=index, refusal=rest) if rest else None
         case (None, _):
             values = {**cast("dict[str, object]", unstructure(part)), "index": index}
-            try:
-                return structure(values, cast("type[MessageContentDelta]", MessageContentDelta))
-            except DecodeError:
-                return None  # the finished message has it
+            return structure(values, cast("type[MessageContentDelta]", MessageContentDelta))
         case _:
             return None
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +21,7 @@ from asyncassist._wire.sse import ServerSentEvent, SSEDecoder
 from asyncassist.errors import (
     APIConnectionError,
     APIStatusError,
+    AsyncAssistError,
     DecodeError,
     StreamError,
     StreamInterruptedError,
@@ -46,8 +49,12 @@ logger = logging.getLogger("asyncassist")
 
 _LEARN_SECONDS = 5.0
 """How long a stream that is left before its run is known is read on, so that the run can be cancelled."""
+_LAST_WORD_SECONDS = 2.0
+"""How long the server may take to end a stream after its last event. Some never do, and send comments for ever."""
 _MOST_OF_ANSWER = 1024 * 1024
 """Bytes read of an answer that is no stream."""
+_OTHERS = {b"{": "JSON", b"[": "JSON", b"<": "HTML"}
+"""How an answer begins that is no stream of events, whatever its header says."""
 
 
 @frozen
@@ -107,7 +114,7 @@ class RunStream:
         self._ready: deque[StreamEvent] = deque()
         self._raw: ServerSentEvent | None = None
         self._is_done = False
-        self._has_bytes = False
+        self._has_begun = False
         # Tool outputs were sent, and the run has not been seen since.
         self._is_resumed = False
         self._broken_by: Exception | None = None
@@ -154,9 +161,12 @@ class RunStream:
         try:
             while (event := self._take()) is None:
                 await self._advance_in_time()
+                if self._state is not _State.OPEN:  # another task has left the block
+                    raise self._not_open()
             return event
         except Exception as error:
-            self._state, self._failure = _State.FAILED, error
+            if self._state is _State.OPEN:
+                self._state, self._failure = _State.FAILED, error
             await self._close_bytes()
             raise
         finally:
@@ -199,7 +209,7 @@ class RunStream:
 
     def _take(self) -> StreamEvent | None:
         """Return the next event of what has been read; None where nothing is left of it."""
-        for raw in self._received:
+        while (raw := next(self._received, None)) is not None:
             event = decode_event(raw, redact=self._redact)
             self._raw = raw
             if self._note(event):
@@ -226,7 +236,8 @@ class RunStream:
                 self._is_resumed = False
             case MessageEvent(data=data) | RunStepEvent(data=data):
                 if self._watch.ids is None and data.run_id and data.thread_id:
-                    self._watch.name(data.thread_id, data.run_id)
+                    with suppress(UsageError):  # these are no ids
+                        self._watch.name(data.thread_id, data.run_id)
             case DoneEvent():
                 self._is_done = True
                 self._received = iter(())
@@ -247,11 +258,13 @@ class RunStream:
 
     async def _advance(self) -> None:
         """Do what brings the next events."""
-        if self._bytes is not None and not self._is_done and await self._read():
+        # As the reader has seen it: a look at the run that was cancelled half way must not count.
+        run = self._snapshots.run
+        is_paused = run is not None and (run.is_terminal or run.status == "requires_action")
+        if self._bytes is not None and not self._is_done and await self._read_on(self._bytes, is_paused=is_paused):
             return
         await self._close_bytes()
-        run = self._watch.run
-        if run is None or self._is_resumed or not (run.is_terminal or run.status == "requires_action"):
+        if run is None or not is_paused or self._is_resumed:
             await self._reconcile()
         elif run.status == "requires_action" and self._source.rounds is not None:
             self._is_resumed = True
@@ -259,21 +272,35 @@ class RunStream:
         else:
             self._ready.append(DoneEvent(reconciled=self._is_reconciled or not self._is_done))
 
-    async def _read(self) -> bool:
+    async def _read_on(self, stream: ByteStream, *, is_paused: bool) -> bool:
+        if self._watch.ids is None:
+            # A read that is cancelled breaks the connection, and then nothing would tell which run to cancel.
+            return await finish_anyway(partial(self._read, stream))
+        if not is_paused or self._is_resumed:
+            return await self._read(stream)
+        with anyio.move_on_after(_LAST_WORD_SECONDS):
+            return await self._read(stream)
+        return False
+
+    async def _read(self, stream: ByteStream) -> bool:
         """Read what comes next; tell whether anything came before the end."""
-        assert self._bytes is not None  # asked before
+        data, failure = b"", None
         try:
-            data = await self._bytes.read()
+            data = await stream.read()
         except (APIConnectionError, DecodeError) as error:
             logger.debug("a stream broke: %s", error)
-            self._broken_by = error
+            failure = error
+        if self._bytes is not stream:  # the block was left meanwhile
+            raise self._not_open()
+        self._broken_by = failure
+        if not self._has_begun and (kind := _OTHERS.get(data.lstrip()[:1])) is not None:
+            if not self._is_resumed:
+                raise await self._not_a_stream(stream, kind, data)
+            self._is_done = True  # the outputs were taken, and the run tells the rest
             return False
-        if data:
-            self._has_bytes = True
-            self._received = self._decoder.feed(data)
-            return True
-        self._decoder.finish()
-        return False
+        self._has_begun = True
+        self._received = self._decoder.feed(data)
+        return bool(data)
 
     # Opening.
 
@@ -283,16 +310,20 @@ class RunStream:
         self._state = _State.OPEN
         if self._source.timeout is not None:
             self._deadline = anyio.current_time() + self._source.timeout
-        is_open = False
+        is_open = is_refused = False
         try:
             with anyio.CancelScope(deadline=self._deadline):
                 await finish_anyway(self._open_first)
                 is_open = True
                 return self
             raise self._timed_out()
+        except AsyncAssistError as error:
+            # Refused, or not answered: nothing says that a run that waits for these tool outputs should end.
+            is_refused = not isinstance(error, StreamError | WaitTimeoutError)
+            raise
         finally:
             if not is_open:
-                await self._leave(is_abandoned=True)
+                await self._leave(is_abandoned=not is_refused)
 
     async def _open_first(self) -> None:
         try:
@@ -302,35 +333,26 @@ class RunStream:
             if not error.sent or self._watch.ids is None or not self._source.reconcile:
                 raise
             self._broken_by = error
-        if not self._is_event_stream():
-            raise await self._not_a_stream()
+        if self._bytes is not None:
+            kind = self._bytes.headers.get("content-type", "").lower()
+            if "json" in kind or "html" in kind:  # most likely, but some are careless with the header
+                await self._read(self._bytes)
 
     def _begin(self, stream: ByteStream | None) -> None:
         """Go on with another connection; None: the run itself must tell how it goes on."""
         self._bytes = stream
         self._decoder = SSEDecoder()
-        self._is_done = stream is not None and not self._is_event_stream()
+        self._is_done = self._has_begun = False
         self._broken_by = None
 
-    def _is_event_stream(self) -> bool:
-        if self._bytes is None:
-            return True
-        kind = self._bytes.headers.get("content-type", "").lower()
-        # Anything else may be a stream whose server is careless with the header.
-        return "json" not in kind and "html" not in kind
-
-    async def _not_a_stream(self) -> StreamError:
+    async def _not_a_stream(self, stream: ByteStream, kind: str, body: bytes) -> StreamError:
         """Return the error of an answer that is none, after looking whether it tells of a run."""
-        assert self._bytes is not None  # it is what is no stream
-        body = b""
         try:
-            while len(body) < _MOST_OF_ANSWER and (data := await self._bytes.read()):
+            while len(body) < _MOST_OF_ANSWER and (data := await stream.read()):
                 body += data
             self._watch.see(structure(loads(body), Run))
         except (APIConnectionError, DecodeError):
             pass  # so it does not
-        kind = self._bytes.redact(self._bytes.headers.get("content-type", ""))[:80]
-        await self._close_bytes()
         request = self._source.request
         return StreamError(
             f"{request.method} {request.path}: the answer is {kind} instead of a stream of events; this server may not "
@@ -354,10 +376,8 @@ class RunStream:
         self._is_reconciled = True
         self._is_resumed = False
 
-    def _interrupted(self, cause: Exception | None) -> StreamError:
-        if self._watch.ids is None and self._has_bytes and not self._has_spoken():
-            return StreamError("the answer is no stream of events")
-        thread_id, run_id = self._watch.ids or (None, None)
+    def _interrupted(self, cause: Exception | None) -> StreamInterruptedError:
+        thread_id, run_id = self._watch.ids or (None if self.thread is None else self.thread.id, None)
         request = self._source.request
         known = f"run {run_id}" if run_id else "the run's id had not come yet, and the run may go on"
         reason = f": {cause}" if cause is not None else ""
@@ -368,14 +388,10 @@ class RunStream:
             snapshot=self._snapshots,
         )
 
-    def _has_spoken(self) -> bool:
-        return self._raw is not None or self._is_done
-
     def _timed_out(self) -> WaitTimeoutError:
         error = self._watch.timed_out(f"in the {self._source.timeout} s allowed")
         if self._source.rounds is not None:
-            error.attempted = self._source.rounds.answerer.attempted
-            error.completed = self._source.rounds.answerer.completed
+            error.attempted, error.completed = self._source.rounds.attempted, self._source.rounds.completed
         return error
 
     # Leaving.
@@ -402,9 +418,10 @@ class RunStream:
     async def _learn_ids(self) -> None:
         with anyio.move_on_after(_LEARN_SECONDS):
             try:
-                while self._watch.ids is None and (self._take() is not None or (self._bytes and await self._read())):
-                    pass
-            except StreamError as error:
+                while self._watch.ids is None:
+                    if self._take() is None and (self._bytes is None or not await self._read(self._bytes)):
+                        break
+            except AsyncAssistError as error:
                 logger.debug("the run of a stream that was left stays unknown: %s", error)
 
     async def _close_bytes(self) -> None:

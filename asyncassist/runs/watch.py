@@ -215,7 +215,17 @@ class Watch:
         """Cancel the run on the server, whatever happens here, in bounded time. Nothing to do is no error."""
         if self._ids is None or (self.run is not None and self.run.is_terminal):
             return
-        with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._send_cancel()
+            except anyio.get_cancelled_exc_class():
+                # No shield keeps off asyncio's own task.cancel(), which aiohttp's server calls twice in a row when it
+                # shuts down. In a task of its own the request is out of its reach.
+                await finish_anyway(self._send_cancel)
+                raise
+
+    async def _send_cancel(self) -> None:
+        with anyio.move_on_after(_CANCEL_SECONDS):
             try:
                 await self._send(self._request("POST", "/cancel", Kind.CANCEL))
             except Exception as error:  # whatever it is, it must not take the place of why the wait has ended

@@ -492,7 +492,7 @@ async def test_an_object_is_no_id() -> None:
     server = Server("completed")
     async with server.client() as client:
         run = await client.get_run("thread_1", "run_1")
-        with pytest.raises(TypeError, match="assistant_id must be a str, got Run"):
+        with pytest.raises(TypeError, match="assistant_id must be a str, got a Run"):
             await client.run_and_wait("thread_1", assistant_id=run)  # type: ignore[arg-type]
 
     assert len(server.asked) == 1
