@@ -47,7 +47,7 @@ def measure(base_url: str, client: str, control_port: int, backend: str, style: 
 
 
 async def _measure(base_url: str, name: str, control_port: int, style: Style, seconds: float) -> Sample:
-    sockets_before, tasks_before = _sockets(), _tasks()
+    sockets_before, tasks_before = open_sockets(), living_tasks()
     client = clients.connect(name, base_url, max_connections=POOL)
     capacity = await _fill_pool(client, control_port)
     chance = random.Random(3)
@@ -84,8 +84,8 @@ async def _measure(base_url: str, name: str, control_port: int, style: Style, se
         "probes_ok": probes,
         "capacity": capacity,
         "slots_left": slots_left,
-        "sockets_left": _sockets() - sockets_before,
-        "tasks_left": _tasks() - tasks_before,
+        "sockets_left": open_sockets() - sockets_before,
+        "tasks_left": living_tasks() - tasks_before,
         "server_connections_left": control(control_port, "stats")["open_connections"],
     }
 
@@ -147,7 +147,8 @@ def _on_trio() -> bool:
     return False
 
 
-def _tasks() -> int:
+def living_tasks() -> int:
+    """Count the tasks of this event loop."""
     if _on_trio():
         import trio
 
@@ -155,7 +156,8 @@ def _tasks() -> int:
     return len(asyncio.all_tasks())
 
 
-def _sockets() -> int:
+def open_sockets() -> int:
+    """Count the sockets this process has open."""
     count = 0
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):

@@ -23,6 +23,10 @@ class Client(Protocol):
     """What the scenarios ask of a client."""
 
     @property
+    def api(self) -> Any:
+        """The library's own client."""
+
+    @property
     def errors(self) -> type[Exception]:
         """The root of the errors the library promises."""
 
@@ -49,7 +53,7 @@ class Ours:
         from asyncassist import AsyncAssistError, AsyncClient
 
         self.errors = AsyncAssistError
-        self._client = client = AsyncClient(api_key=KEY, base_url=base_url, **options)
+        self._client = self.api = client = AsyncClient(api_key=KEY, base_url=base_url, **options)
         self.get_run = client.get_run
         self.aclose = client.aclose
 
@@ -78,7 +82,7 @@ class OpenAI:
             limits = httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
             options["http_client"] = DefaultAsyncHttpxClient(limits=limits)
         self.errors = OpenAIError
-        self._client = client = AsyncOpenAI(api_key=KEY, base_url=base_url, **options)
+        self._client = self.api = client = AsyncOpenAI(api_key=KEY, base_url=base_url, **options)
         self._threads = client.beta.threads
         self._runs = client.beta.threads.runs
         self.aclose = client.close
@@ -108,7 +112,7 @@ class Httpx:
 
         self.errors = httpx.HTTPError
         headers = {"Authorization": f"Bearer {KEY}", "OpenAI-Beta": "assistants=v2"}
-        self._client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=600.0)
+        self._client = self.api = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=600.0)
         self.aclose = self._client.aclose
 
     async def get_run(self, thread_id: str, run_id: str) -> object:

@@ -37,7 +37,7 @@ async def _measure(base_url: str, name: str, figure: Figure) -> Sample:
     sample: Sample = {}
     if figure == "traced":
         tracemalloc.start()
-    resident, cpu = _resident(), time.process_time()
+    resident, cpu = resident_bytes(), time.process_time()
     kept = [message async for message in client.messages(payloads.THREAD)]
     sample["cpu_s"] = time.process_time() - cpu
     gc.collect()
@@ -45,13 +45,13 @@ async def _measure(base_url: str, name: str, figure: Figure) -> Sample:
         sample["traced_mib"] = tracemalloc.get_traced_memory()[0] / 2**20
         tracemalloc.stop()
     else:
-        sample["resident_mib"] = (_resident() - resident) / 2**20
+        sample["resident_mib"] = (resident_bytes() - resident) / 2**20
     sample["messages"] = len(kept)
     await client.aclose()
     return sample
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
     """Give the resident bytes, after handing freed memory back to the system where that can be asked for."""
     with contextlib.suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -9,7 +9,19 @@ from typing import Any
 
 from .harness import HERE, RESULTS
 
-ORDER = ("get_run", "listing", "first_call", "polling", "cancels", "faults", "bombs")
+ORDER = (
+    "get_run",
+    "listing",
+    "first_call",
+    "polling",
+    "streaming",
+    "first_delta",
+    "many_streams",
+    "cancels",
+    "cancelled_runs",
+    "faults",
+    "bombs",
+)
 PLOT = "get_run.png"
 
 

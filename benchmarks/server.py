@@ -4,8 +4,8 @@
 one line of JSON. It ends when its standard input closes.
 
 A thread's id says how it is served: ``thread_slow...`` answers late and in pieces, ``thread_hold...`` answers
-after 300 ms, ``thread_bomb...`` answers with what no client should swallow. All others are answered at once, or with
-the faults set by the control port.
+after 300 ms, ``thread_bomb...`` answers with what no client should swallow, and ``thread_stream...`` streams its runs.
+All others are answered at once, or with the faults or the delays set by the control port.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from . import payloads
+from . import payloads, stream_server
 
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 AFTER = re.compile(r"[?&]after=([^&]+)")
@@ -97,6 +97,9 @@ class State:
         self.faults: Faults | None = None
         self.poll_after = ""
         self.runs: dict[str, float] = {}
+        self.plan = stream_server.Plan()
+        self.poll_seconds = self.cancel_seconds = 0.0
+        self.cancelled: dict[str, float] = {}
 
     def stats(self) -> dict[str, object]:
         """Give the counters."""
@@ -131,6 +134,8 @@ class State:
         path = target.partition("?")[0]
         if method == "POST":
             self.serial += 1
+            if path.endswith("/cancel"):
+                self.cancelled.setdefault(path.split("/")[5], time.monotonic())
             if marker := MARKER.search(body):
                 self.acts[marker.group()] += 1
             return answer(payloads.encode(payloads.created(path, self.serial)))
@@ -176,6 +181,7 @@ class Connection(asyncio.Protocol):
         self.received = b""
         self.writable = asyncio.Event()
         self.writable.set()
+        self.stream: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
@@ -190,6 +196,8 @@ class Connection(asyncio.Protocol):
         """Discount the connection."""
         self.state.open.discard(self)
         self.writable.set()
+        if self.stream is not None:
+            self.stream.cancel()
 
     def pause_writing(self) -> None:
         """Hold the endless answers back."""
@@ -236,8 +244,22 @@ class Connection(asyncio.Protocol):
         elif "/thread_bomb" in target:
             task = asyncio.get_running_loop().create_task(self.overwhelm(target.rpartition("/")[2]))
             task.add_done_callback(lambda done: done.exception())
+        elif "/thread_stream" in target and target.endswith("/runs") and method == "POST":
+            state.serial += 1
+            sending = stream_server.send(state.plan, f"run_{state.serial:024d}", self.write)
+            self.stream = asyncio.get_running_loop().create_task(sending)
         else:
-            self.transport.write(state.reply(method, target, body))
+            reply = state.reply(method, target, body)
+            delay = state.poll_seconds if method == "GET" else state.cancel_seconds
+            if delay:
+                asyncio.get_running_loop().call_later(delay, self.transport.write, reply)
+            else:
+                self.transport.write(reply)
+
+    async def write(self, data: bytes) -> None:
+        """Send, after waiting as long as the client takes nothing."""
+        await self.writable.wait()
+        self.transport.write(data)
 
     def release(self, reply: bytes) -> None:
         """End a held request."""
@@ -326,6 +348,13 @@ class Server:
                     await self.listen()
         elif url.path == "/runs":
             return self.state.start_runs(int(query["count"]), float(query["life"]), int(query["poll_after_ms"]))
+        elif url.path == "/streams":
+            self.state.plan = stream_server.plan(query)
+            stream_server.prepared(self.state.plan)
+        elif url.path == "/delays":
+            self.state.poll_seconds, self.state.cancel_seconds = float(query["poll"]), float(query["cancel"])
+        elif url.path == "/cancelled":
+            return dict(self.state.cancelled)
         elif url.path == "/faults":
             self.state.faults = faults = Faults()
             for name, value in query.items():
