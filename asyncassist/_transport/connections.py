@@ -15,6 +15,7 @@ from asyncassist._transport.direct import DirectTransport
 from asyncassist._transport.environment import ClientCert, proxy_for, tls_context
 from asyncassist._transport.loops import current_loop
 from asyncassist._transport.pool import KEEP_IDLE, ConnectionPool
+from asyncassist._transport.proxied import ProxiedTransport
 from asyncassist.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Carrier", "TransportChoice"]
 
 TransportChoice = httpx.AsyncBaseTransport | Literal["aiohttp"] | None
-
-_ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
 
 
 class _NoCookies(httpx.Cookies):
@@ -123,7 +122,7 @@ def _connector(
     if aiohttp:
         return _aiohttp_connector(base_url, route, context)
     if route is not None:
-        return lambda: httpx.AsyncHTTPTransport(verify=context, limits=_ONE, proxy=route, trust_env=False)
+        return lambda: ProxiedTransport(route, context)
     url = httpx.URL(base_url.text)
     port = url.port or (443 if url.scheme == "https" else 80)
     return lambda: DirectTransport(url.raw_scheme, url.raw_host, port, context)
@@ -148,7 +147,8 @@ def _aiohttp_connector(
         for_proxy = headers if base_url.scheme == "http" else None
 
     def session() -> ClientSession:
-        # Left to itself aiohttp keeps cookies, and gives a Content-Type to a POST without a body.
+        # Left to itself aiohttp keeps cookies, and gives a Content-Type to a POST without a body. How long a connection
+        # is kept is the pool's to say; "for ever" (None) makes aiohttp 3.13 fail when it reuses one.
         return ClientSession(
             connector=TCPConnector(limit=1, keepalive_timeout=2 * KEEP_IDLE, ssl=context),
             cookie_jar=DummyCookieJar(),

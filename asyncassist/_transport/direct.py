@@ -13,13 +13,14 @@ import httpx
 from asyncassist._transport.loops import current_loop
 from asyncassist._transport.streams import AsyncioBackend
 
-__all__ = ["DirectTransport"]
+__all__ = ["DirectTransport", "Opener", "from_httpcore", "to_httpcore"]
 
 
-class _Opener(httpcore.AsyncNetworkBackend):
+class Opener(httpcore.AsyncNetworkBackend):
     """Opens the one stream of a connection and remembers it.
 
-    Cancelled at the wrong moment, httpcore loses a stream it has just opened; here it can still be closed.
+    Cancelled at the wrong moment, httpcore loses a stream it has just opened; here it can still be closed. To be made
+    in the event loop the stream belongs to.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class _Opener(httpcore.AsyncNetworkBackend):
         return self._stream
 
     async def aclose(self) -> None:
+        """Close the stream."""
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -54,7 +56,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
         self._origin = httpcore.Origin(scheme, host, port)
         self._context = context
         self._connection: httpcore.AsyncHTTPConnection | None = None
-        self._opener: _Opener | None = None
+        self._opener: Opener | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry one request, over a new connection where the old one has ended."""
@@ -65,29 +67,13 @@ class DirectTransport(httpx.AsyncBaseTransport):
             await self.aclose()
             connection = None
         if connection is None:
-            self._opener = _Opener()
+            self._opener = Opener()
             connection = self._connection = httpcore.AsyncHTTPConnection(
                 origin=self._origin, ssl_context=self._context, network_backend=self._opener
             )
-        assert isinstance(request.stream, httpx.AsyncByteStream)
-        response = await connection.handle_async_request(
-            httpcore.Request(
-                request.method,
-                httpcore.URL(
-                    scheme=self._origin.scheme,
-                    host=self._origin.host,
-                    port=self._origin.port,
-                    target=request.url.raw_path,
-                ),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
-        )
-        extensions: dict[str, Any] = {**cast("Any", response).extensions}
-        return httpx.Response(
-            response.status, headers=response.headers, stream=_Stream(response), extensions=extensions
-        )
+        origin = self._origin
+        url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=request.url.raw_path)
+        return from_httpcore(await connection.handle_async_request(to_httpcore(request, url)))
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -101,6 +87,20 @@ def _has_leftovers(connection: httpcore.AsyncHTTPConnection) -> bool:
     # httpcore does not look, and has no public way to.
     parser = getattr(getattr(connection, "_connection", None), "_h11_state", None)
     return parser is not None and bool(parser.trailing_data[0])
+
+
+def to_httpcore(request: httpx.Request, url: httpcore.URL) -> httpcore.Request:
+    """Return a request of httpx as one of httpcore."""
+    assert isinstance(request.stream, httpx.AsyncByteStream)
+    return httpcore.Request(
+        request.method, url, headers=request.headers.raw, content=request.stream, extensions=request.extensions
+    )
+
+
+def from_httpcore(response: httpcore.Response) -> httpx.Response:
+    """Return an answer of httpcore as one of httpx."""
+    extensions: dict[str, Any] = {**cast("Any", response).extensions}
+    return httpx.Response(response.status, headers=response.headers, stream=_Stream(response), extensions=extensions)
 
 
 class _Stream(httpx.AsyncByteStream):

@@ -39,6 +39,7 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
     httpcore.ConnectError,
     httpcore.ConnectTimeout,
+    httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
     httpcore.ConnectionNotAvailable,
 )

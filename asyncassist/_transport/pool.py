@@ -29,6 +29,8 @@ _CLOSE_PER_RELEASE = 2
 
 EXTENSION = "asyncassist"
 
+_CLOSED_MEANWHILE = "the client was closed while a call waited for a connection"
+
 
 class Exchange:
     """How one request wants to be carried; travels in the request's extensions.
@@ -38,15 +40,17 @@ class Exchange:
         max_idle: it takes no connection that has been unused for longer, in seconds.
         started: whether it has got its connection.
         is_reused: whether that connection had carried other requests before.
+        turn: what let it in, as long as nothing carries it.
     """
 
-    __slots__ = ("_on_start", "is_reused", "lane", "max_idle", "started")
+    __slots__ = ("_on_start", "is_reused", "lane", "max_idle", "started", "turn")
 
     def __init__(self, lane: Lane, max_idle: float, on_start: Callable[[], None]) -> None:
         self.lane = lane
         self.max_idle = max_idle
         self.started = False
         self.is_reused = False
+        self.turn: Admission | None = None
         self._on_start = on_start
 
     def start(self) -> None:
@@ -107,21 +111,45 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         """How many requests wait for a connection."""
         return self._admission.waiting
 
+    async def enter(self, exchange: Exchange) -> None:
+        """Wait for a connection to be free.
+
+        Doing so before a request is built keeps thousands of built ones from waiting. Whoever has entered lets the
+        exchange be carried, or leaves.
+
+        Raises:
+            ClientClosedError: the pool was closed meanwhile.
+        """
+        if current_loop() is not self._loop:
+            await self._change_loop()
+        admission = self._admission
+        await admission.acquire(exchange.lane)
+        if self._is_closed:
+            admission.release(exchange.lane)
+            raise ClientClosedError(_CLOSED_MEANWHILE)
+        exchange.turn = admission
+        exchange.start()
+
+    def leave(self, exchange: Exchange) -> None:
+        """Give back the turn of an exchange that was not carried."""
+        turn, exchange.turn = exchange.turn, None
+        if turn is not None:
+            turn.release(exchange.lane)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry one request as soon as its lane lets it."""
         exchange = request.extensions.get(EXTENSION)
         if exchange is None:
             exchange = Exchange(Lane.CALL, 0.0 if request.method == "POST" else self._max_idle, lambda: None)
-        if current_loop() is not self._loop:
-            await self._change_loop()
-        lane = exchange.lane
-        admission = self._admission
-        await admission.acquire(lane)
+        if exchange.turn is None:
+            await self.enter(exchange)
+        lane, admission = exchange.lane, exchange.turn
+        assert admission is not None  # it has entered
+        exchange.turn = None
         slot: _Slot | None = None
         try:
             if self._is_closed:
-                raise ClientClosedError("the client was closed while a call waited for a connection")
-            exchange.start()
+                raise ClientClosedError(_CLOSED_MEANWHILE)
             slot = self._take(exchange.max_idle)
             if slot is None:
                 slot = _Slot(self._connect())

@@ -175,14 +175,22 @@ class Sender:
                 max_idle = -1.0  # other idle connections are likely to be as dead
             lane = Lane.STREAM if form.is_stream else _LANES.get(request.kind, Lane.CALL)
             exchange = Exchange(lane, max_idle, on_start)
-            outgoing: httpx.Request | None = None
+            has_key = False
             secrets = await self._credentials.secrets(options.headers)
-            outgoing = self._build(request, content, options, form, exchange, secrets)
-            if self.carrier.pool is None:
+            has_key = True
+            pool = self.carrier.pool
+            if pool is None:
                 exchange.start()
-            answer = await self._exchange(outgoing, request, form, exchange, secrets, attempt)
+            else:
+                await pool.enter(exchange)
+            try:
+                outgoing = self._build(request, content, options, form, exchange, secrets)
+                answer = await self._exchange(outgoing, request, form, exchange, secrets, attempt)
+            finally:
+                if pool is not None:
+                    pool.leave(exchange)
         if scope.cancelled_caught:
-            raise self._gave_up(request, exchange, deadline, attempt, has_key=outgoing is not None)
+            raise self._gave_up(request, exchange, deadline, attempt, has_key=has_key)
         if logger.isEnabledFor(logging.DEBUG):
             seen = answer.response if isinstance(answer, _Refusal) else answer
             _log(request, seen, attempt, time.perf_counter() - started, secrets)

@@ -35,6 +35,7 @@ __all__ = [
     "hang",
     "head",
     "hold",
+    "pipe",
     "raw",
     "reset",
     "tunnel",
@@ -406,8 +407,8 @@ def tunnel(port: int) -> Behaviour:
             await connection.send(head(200))
             await asyncio.wait(
                 [
-                    asyncio.ensure_future(_pipe(connection.reader, writer)),
-                    asyncio.ensure_future(_pipe(reader, connection.writer)),
+                    asyncio.ensure_future(pipe(connection.reader, writer)),
+                    asyncio.ensure_future(pipe(reader, connection.writer)),
                 ]
             )
         finally:
@@ -418,7 +419,8 @@ def tunnel(port: int) -> Behaviour:
     return behave
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hand on what comes, until it ends."""
     with contextlib.suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)

@@ -15,11 +15,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from asyncassist import AsyncAssistError, AsyncClient
-from asyncassist._transport.bodies import _leave
+from asyncassist._transport.bodies import leave
 
 from .cancelling import cancelled_at, styles
 from .helpers import Choice, age, connect, pool_of, settle, sockets, until
 from .loopback import RUN, Behaviour, Connection, Loopback, LoopThread, answer, chunked, hang, head, hold, tunnel
+from .socks import SocksProxy
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +133,25 @@ async def test_cancelled_at_every_await_through_a_proxy(
             await still_works(client)
 
             await until(lambda: tls_server.open_now == pool_of(client).idle)
+
+
+async def test_cancelled_at_every_await_through_a_socks_proxy(
+    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, transport: Choice
+) -> None:
+    """The same through a SOCKS proxy."""
+    if transport == "aiohttp":
+        pytest.skip("aiohttp uses no SOCKS proxies")
+    with SocksProxy(loop_thread, tls_server.port) as proxy:
+        route = f"socks5://user:password@127.0.0.1:{proxy.port}"
+        async with connect(tls_server, proxy=route, verify=trusting, max_connections=5) as client:
+            most = await cancel_everywhere(client, fresh, "get")
+            pool_of(client)._max_idle = 60
+            await still_works(client)
+
+            await until(lambda: tls_server.open_now == pool_of(client).idle)
+        await until(lambda: proxy.open_now == 0)
+
+    assert most > 5
 
 
 async def test_cancelled_with_an_error_answer(server: Loopback, transport: Choice) -> None:
@@ -285,7 +305,7 @@ async def test_a_stream_left_early_is_given_back(server: Loopback, transport: Ch
                 if is_cancelled:
                     scope.cancel()
                 await response.aclose()
-                await _leave(pieces)
+                await leave(pieces)
                 await checkpoint()
             assert {} == pool._busy
             assert 0 == pool._admission.in_use

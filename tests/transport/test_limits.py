@@ -19,6 +19,7 @@ from asyncassist import (
     BadRequestError,
     DecodeError,
     InternalServerError,
+    Timeout,
 )
 from asyncassist._transport import bodies
 
@@ -225,9 +226,13 @@ HEADS: dict[str, Behaviour] = {
 async def test_too_much_around_the_body(server: Loopback, transport: Choice, behaviour: str) -> None:
     """Heads, chunk sizes and trailers beyond any measure break the connection, in clear words."""
     server.default = HEADS[behaviour]
-    async with connect(server, transport=transport, retry=ONCE) as client:
-        # aiohttp reads a chunk size without end until the attempt's time is up, if the machine is slow.
-        with pytest.raises(APIConnectionError, match=r"the connection to .* broke|no complete answer") as caught:
+    # A bad chunk that comes after the head makes aiohttp hang up, but whoever reads is not told: the time of the
+    # attempt ends that.
+    is_untold = transport == "aiohttp" and behaviour == "a chunk size without end"
+    timeout = Timeout(attempt=1.0 if is_untold else 60.0)
+    reason = r"the connection to .* broke" + ("|no complete answer within the attempt timeout" if is_untold else "")
+    async with connect(server, transport=transport, retry=ONCE, timeout=timeout) as client:
+        with pytest.raises(APIConnectionError, match=reason) as caught:
             await client.get_run("thread_1", "run_1")
         assert 0 == pool_of(client).connections
 

@@ -13,8 +13,9 @@ from asyncassist import APIConnectionError, APIStatusError, AsyncClient, UsageEr
 from asyncassist._transport.environment import proxy_for
 from asyncassist._transport.settings import BaseUrl
 
-from .helpers import KEY, ONCE, Choice, connect, pool_of
+from .helpers import KEY, ONCE, Choice, connect, pool_of, until
 from .loopback import RUN, Loopback, LoopThread, answer, closed_port, head, raw, tunnel
+from .socks import SocksProxy
 
 pytestmark = pytest.mark.anyio
 
@@ -299,14 +300,102 @@ def test_what_cannot_be_a_proxy(proxy: Any) -> None:
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 def test_socks_needs_a_package(scheme: str, monkeypatch: pytest.MonkeyPatch, transport: Choice) -> None:
     """A SOCKS proxy, given or in the environment, is refused at construction where it could not be used."""
+    monkeypatch.setattr("asyncassist._transport.connections.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="SOCKS"):
         AsyncClient(
             api_key=KEY, base_url="http://server.example/v1", proxy=f"{scheme}://proxy.example", transport=transport
         )
-    monkeypatch.setattr("asyncassist._transport.connections.find_spec", lambda name: name)
-    if transport is None:
-        AsyncClient(api_key=KEY, base_url="http://server.example/v1", proxy=f"{scheme}://proxy.example")
-    monkeypatch.undo()
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://proxy.example")
     with pytest.raises(UsageError, match="SOCKS"):
         AsyncClient(api_key=KEY, base_url="http://server.example/v1", transport=transport)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_on_https(
+    server: Loopback,
+    tls_server: Loopback,
+    loop_thread: LoopThread,
+    server_context: ssl.SSLContext,
+    trusting: ssl.SSLContext,
+    own: None,
+    scheme: str,
+) -> None:
+    """A proxy may itself be on https, with an SSL context of its own; https goes through it encrypted twice."""
+    target = tls_server if scheme == "https" else server
+    with Loopback(loop_thread, tls=server_context) as proxy:
+        if scheme == "https":
+            proxy.default = tunnel(tls_server.port)
+        given = httpx.Proxy(proxy.origin, ssl_context=trusting)
+        async with connect(target, proxy=given, verify=trusting) as client:
+            await client.get_run("thread_1", "run_1")
+            await client.create_run("thread_1", assistant_id="x" * 300_000)
+            assert 1 == pool_of(client).connections
+        await until(lambda: proxy.open_now == 0)
+
+    assert (["CONNECT"] if scheme == "https" else ["GET", "POST"]) == [request.method for request in proxy.requests]
+    assert 300_000 < len((target if scheme == "https" else proxy).requests[-1].body)
+
+
+@pytest.fixture
+def own(transport: Choice) -> None:
+    """Leave aiohttp out: it uses no SOCKS proxies, and no SSL context for a proxy alone."""
+    if transport == "aiohttp":
+        pytest.skip("not with aiohttp")
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+@pytest.mark.parametrize("user", [None, "user"])
+async def test_through_a_socks_proxy(
+    server: Loopback, loop_thread: LoopThread, scheme: str, user: str | None, own: None
+) -> None:
+    """A SOCKS proxy is asked for the server by its name, given its password, and its connection is kept."""
+    with SocksProxy(loop_thread, server.port) as proxy:
+        login = "" if user is None else f"{user}:{PASSWORD}@"
+        url = "http://server.example:8080/v1"
+        async with connect(server, base_url=url, proxy=f"{scheme}://{login}127.0.0.1:{proxy.port}") as client:
+            await client.get_run("thread_1", "run_1")
+            await client.create_run("thread_1", assistant_id="asst_1")
+            assert 1 == pool_of(client).connections
+        await until(lambda: proxy.open_now == 0)
+
+    assert [("server.example", 8080)] == proxy.asked
+    assert ([] if user is None else [(user, PASSWORD)]) == proxy.logins
+    assert ["/v1/threads/thread_1/runs/run_1", "/v1/threads/thread_1/runs"] == [got.target for got in server.requests]
+
+
+async def test_https_through_a_socks_proxy(
+    tls_server: Loopback, loop_thread: LoopThread, trusting: ssl.SSLContext, own: None
+) -> None:
+    """Through a SOCKS proxy https is encrypted as far as the server."""
+    with SocksProxy(loop_thread, tls_server.port) as proxy:
+        async with connect(tls_server, proxy=f"socks5://127.0.0.1:{proxy.port}", verify=trusting) as client:
+            await client.get_run("thread_1", "run_1")
+        await until(lambda: proxy.open_now == 0)
+
+    assert 1 == len(tls_server.requests)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"reply": 5}, "Connection refused"),
+        ({"garbled": b""}, "Malformed reply"),
+        ({"garbled": b"HTTP/1.1 400 Bad Request\r\n\r\n"}, "Malformed reply"),
+    ],
+    ids=["refused", "closed", "no SOCKS"],
+)
+async def test_a_socks_proxy_that_does_not_connect(
+    server: Loopback, loop_thread: LoopThread, options: dict[str, Any], reason: str, own: None
+) -> None:
+    """A SOCKS proxy that refuses, hangs up or speaks something else is a clear error; nothing was sent."""
+    with SocksProxy(loop_thread, server.port, **options) as proxy:
+        route = f"socks5://user:{PASSWORD}@127.0.0.1:{proxy.port}"
+        async with connect(server, base_url="http://server.example/v1", proxy=route, retry=ONCE) as client:
+            with pytest.raises(APIConnectionError, match=rf"cannot connect.*{reason}") as caught:
+                await client.create_run("thread_1", assistant_id="asst_1")
+            assert 0 == pool_of(client).connections
+        await until(lambda: proxy.open_now == 0)
+
+    assert not caught.value.sent
+    assert PASSWORD not in str(caught.value)
+    assert [] == server.requests
