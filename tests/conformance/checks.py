@@ -62,7 +62,8 @@ EVENT_SUFFIX = "Event"
 
 # --- operations -------------------------------------------------------------------------------------------------------
 
-NAMESPACE = {**vars(typing), **vars(collections.abc), **vars(models), "Listing": Listing}
+MODELS = {name: getattr(models, name) for name in models.__all__}  # they load on first use
+NAMESPACE = {**vars(typing), **vars(collections.abc), **MODELS, "Listing": Listing}
 
 
 def operation_problems(facts: Facts) -> Iterator[str]:
