@@ -115,7 +115,10 @@ def test_a_star_import_brings_all_names() -> None:
     assert set(names) - {"json"} == set(asyncassist.__all__)
 
 
-HEAVY = ("httpx", "httpcore", "h11", "anyio", "attr", "attrs", "cattr", "cattrs", "msgspec", "asyncio", "ssl")
+HEAVY = (
+    *("httpx", "httpcore", "h11", "anyio", "attr", "attrs", "cattr", "cattrs"),
+    *("msgspec", "asyncio", "ssl", "docstring_parser"),
+)
 
 
 @pytest.mark.parametrize("code", ["import asyncassist", "import asyncassist; asyncassist.UsageError; dir(asyncassist)"])
