@@ -91,7 +91,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(name="typing")
 def typing_(session: nox.Session) -> None:
-    """Check types with mypy and pyright, both strict, and what users' calls must and must not type."""
+    """Check types with mypy and pyright, both strict, what users' calls must and must not type, and the recipes."""
     others = [item for item in _group("typing") if not item.startswith("asyncassist")]
     session.install("-e", ".[server,aiohttp]", *others)
     session.run("mypy")
@@ -99,6 +99,8 @@ def typing_(session: nox.Session) -> None:
     static = [f"tests/static/{name}.py" for name in ("calls", "events", "tools")]
     session.run("mypy", "--strict", "--warn-unused-ignores", *static)
     session.run("pyright", "-p", "tests/static")
+    recipes = [str(path) for path in Path("docs/recipes").glob("*.py")]
+    session.run("mypy", "--strict", "--explicit-package-bases", *recipes, env={"MYPYPATH": "docs/recipes"})
 
 
 @nox.session
