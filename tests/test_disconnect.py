@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from anyio.streams.memory import MemoryObjectReceiveStream
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -36,11 +35,10 @@ def part(body: bytes, *, more: bool = False) -> Message:
 class Wire:
     """An ASGI server's side of ``receive``: gives what is put in, and counts who waits."""
 
-    def __init__(self, *messages: Message) -> None:
-        self._send, self._receive = anyio.create_memory_object_stream[Message](100)
+    def __init__(self) -> None:
+        self._send, self.stream = anyio.create_memory_object_stream[Message](100)
         self.waiting = 0
         self.calls = 0
-        self.put(*messages)
 
     def put(self, *messages: Message) -> None:
         for message in messages:
@@ -50,17 +48,13 @@ class Wire:
         self.calls += 1
         self.waiting += 1
         try:
-            return await self._receive.receive()
+            return await self.stream.receive()
         finally:
             self.waiting -= 1
 
-    @property
-    def stream(self) -> MemoryObjectReceiveStream[Message]:
-        return self._receive
-
     def close(self) -> None:
         self._send.close()
-        self._receive.close()
+        self.stream.close()
 
 
 @pytest.fixture
@@ -118,9 +112,7 @@ async def test_a_block_that_never_waits(wire: Wire) -> None:
     """It ends as it would without the context, whoever has gone meanwhile."""
     wire.put(GONE)
     async with cancel_on_disconnect(wire.receive):
-        answer = 42
-
-    assert answer == 42
+        pass
 
 
 async def test_a_block_that_finishes_all_the_same(wire: Wire) -> None:
@@ -358,10 +350,9 @@ async def test_a_context_is_entered_once(wire: Wire) -> None:
     assert wire.calls == calls
 
 
-async def test_a_task_cancelled_while_the_block_ends(anyio_backend_name: str) -> None:
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_cancelled_while_the_block_ends() -> None:
     """``task.cancel()`` of asyncio is not lost behind the block either."""
-    if anyio_backend_name != "asyncio":
-        pytest.skip("trio has no such thing")
 
     async def handle() -> None:
         async with cancel_on_disconnect(slowly_cancelled):
@@ -380,10 +371,9 @@ async def test_a_task_cancelled_while_the_block_ends(anyio_backend_name: str) ->
         assert task.cancelled()
 
 
-async def test_a_task_cancelled_the_native_way(anyio_backend_name: str, wire: Wire) -> None:
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_cancelled_the_native_way(wire: Wire) -> None:
     """``task.cancel()`` of asyncio comes through, alone and in the moment in which the client goes."""
-    if anyio_backend_name != "asyncio":
-        pytest.skip("trio has no such thing")
 
     async def handle() -> None:
         async with cancel_on_disconnect(wire.receive):

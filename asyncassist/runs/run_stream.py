@@ -409,11 +409,13 @@ class RunStream:
         self._state = _State.LEFT
         cancels = is_abandoned and self._source.on_cancel == "cancel"
         with anyio.CancelScope(shield=True):
-            if cancels and self._watch.ids is None:
-                await self._learn_ids()
-            await self._close_bytes()
-            if cancels:
-                await self._watch.cancel()
+            try:
+                if cancels and self._watch.ids is None:
+                    await self._learn_ids()
+                await self._close_bytes()
+            finally:  # asyncio's own task.cancel() gets through a shield when it is called twice
+                if cancels:
+                    await self._watch.cancel()
 
     async def _learn_ids(self) -> None:
         with anyio.move_on_after(_LEARN_SECONDS):
