@@ -237,7 +237,13 @@ def test_ctrl_c_in_the_middle_cleans_up(monkeypatch: pytest.MonkeyPatch) -> None
     """Interrupted while a run is active, the demo cancels it, deletes what it made, and exits with 130."""
     store = MemoryStore()
     monkeypatch.setenv("ASYNCASSIST_API_KEY", "any")
-    with serving(LocalServer(OfflineBackend(delay=60), store)) as url, start("demo", "--base-url", url) as process:
+    # A process started in the background of a shell ignores SIGINT, and its children do unless it has a handler.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with (
+        serving(LocalServer(OfflineBackend(delay=60), store)) as url,
+        start("demo", "--base-url", url) as process,
+    ):
+        signal.signal(signal.SIGINT, handler)
         assert process.stdout is not None
         for line in process.stdout:
             if "in_progress" in line:
