@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -265,6 +266,21 @@ def test_a_reader_who_goes_away_is_no_error(monkeypatch: pytest.MonkeyPatch) -> 
         assert cli.main(["demo"]) == 1
         monkeypatch.undo()
     os.close(write_end)
+
+
+def test_a_pipe_that_breaks_later_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Wherever the output breaks off, there is a code and no word, not even by the flush at exit."""
+
+    async def broken(options: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(demo, "run", broken)
+    with open(tmp_path / "output", "w", encoding="utf-8") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        code = cli.main(["demo"])
+        monkeypatch.undo()
+
+    assert code == 1
 
 
 def test_a_terminal_that_cannot_show_everything(monkeypatch: pytest.MonkeyPatch) -> None:

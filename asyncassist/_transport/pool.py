@@ -29,8 +29,6 @@ _CLOSE_PER_RELEASE = 2
 
 EXTENSION = "asyncassist"
 
-_CLOSED_MEANWHILE = "the client was closed while a call waited for a connection"
-
 
 class Exchange:
     """How one request wants to be carried; travels in the request's extensions.
@@ -126,7 +124,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         await admission.acquire(exchange.lane)
         if self._is_closed:
             admission.release(exchange.lane)
-            raise ClientClosedError(_CLOSED_MEANWHILE)
+            raise ClientClosedError("the client was closed while a call waited for a connection")
         exchange.turn = admission
         exchange.start()
 
@@ -148,8 +146,6 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         exchange.turn = None
         slot: _Slot | None = None
         try:
-            if self._is_closed:
-                raise ClientClosedError(_CLOSED_MEANWHILE)
             slot = self._take(exchange.max_idle)
             if slot is None:
                 slot = _Slot(self._connect())
