@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from base64 import b64encode
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
@@ -13,8 +11,7 @@ import httpx
 
 from asyncassist._transport.direct import DirectTransport
 from asyncassist._transport.environment import ClientCert, proxy_for, tls_context
-from asyncassist._transport.loops import current_loop
-from asyncassist._transport.pool import KEEP_IDLE, ConnectionPool
+from asyncassist._transport.pool import ConnectionPool
 from asyncassist._transport.proxied import ProxiedTransport
 from asyncassist.errors import UsageError, shown
 
@@ -129,79 +126,14 @@ def _connector(
 
 
 def _aiohttp_connector(
-    base_url: BaseUrl, route: httpx.Proxy | None, context: ssl.SSLContext
+    base_url: BaseUrl, proxy: httpx.Proxy | None, context: ssl.SSLContext
 ) -> Callable[[], httpx.AsyncBaseTransport]:
     try:
-        from aiohttp import ClientError, ClientSession, DummyCookieJar, TCPConnector
-        from httpx_aiohttp import AiohttpTransport
+        from asyncassist._transport.aiohttp_line import AiohttpTransport, Route
     except ImportError:
         raise UsageError("transport=\"aiohttp\" needs the extra: pip install 'asyncassist[aiohttp]'") from None
-    for_proxy: httpx.Headers | None = None
-    if route is not None:
-        headers = httpx.Headers(route.headers)
-        if route.raw_auth is not None:
-            # As a header: httpx-aiohttp would hand it over in a way that aiohttp warns about.
-            headers["Proxy-Authorization"] = f"Basic {b64encode(b':'.join(route.raw_auth)).decode('ascii')}"
-        route = httpx.Proxy(route.url, headers=headers)
-        # aiohttp sends a proxy's headers when it opens a tunnel only.
-        for_proxy = headers if base_url.scheme == "http" else None
-
-    def session() -> ClientSession:
-        # Left to itself aiohttp keeps cookies, and gives a Content-Type to a POST without a body. How long a connection
-        # is kept is the pool's to say; "for ever" (None) makes aiohttp 3.13 fail when it reuses one.
-        return ClientSession(
-            connector=TCPConnector(limit=1, keepalive_timeout=2 * KEEP_IDLE, ssl=context),
-            cookie_jar=DummyCookieJar(),
-            skip_auto_headers=("Content-Type",),
-        )
-
-    def connect() -> httpx.AsyncBaseTransport:
-        if not isinstance(current_loop(), asyncio.AbstractEventLoop):
-            raise UsageError('transport="aiohttp" works on asyncio only; leave it out on trio')
-        return _AiohttpLine(AiohttpTransport(context, client=session, proxy=route), for_proxy, ClientError)
-
-    return connect
-
-
-_LARGE = 1 << 20
-
-
-class _AiohttpLine(httpx.AsyncBaseTransport):
-    """A connection of aiohttp that raises httpx's errors only.
-
-    Args:
-        headers: added to every request.
-        error: the root of aiohttp's errors, some of which httpx-aiohttp leaves as they are.
-    """
-
-    def __init__(
-        self, transport: httpx.AsyncBaseTransport, headers: httpx.Headers | None, error: type[Exception]
-    ) -> None:
-        self._transport = transport
-        self._headers = headers
-        self._error = error
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._headers is not None:
-            request.headers.update(self._headers)
-        if len(request.content) > _LARGE:
-            # As a stream, in one piece: aiohttp warns about large bytes.
-            request = httpx.Request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                stream=request.stream,
-                extensions=request.extensions,
-            )
-        try:
-            return await self._transport.handle_async_request(request)
-        except self._error as error:
-            reason = str(error)
-        # Without the error itself: it holds the request's headers.
-        raise httpx.RemoteProtocolError(reason)
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
+    route = Route(proxy, is_tunnel=base_url.scheme == "https")
+    return lambda: AiohttpTransport(context, route)
 
 
 def _proxy(proxy: str | httpx.Proxy | None, *, aiohttp: bool) -> httpx.Proxy | None:

@@ -29,8 +29,7 @@ CONNECTION_FAILURES = (
     anyio.EndOfStream,
 )
 
-# Raised before a byte of the request has left. httpx-aiohttp reports every broken connection as ConnectTimeout, so
-# for it the name of the error underneath decides.
+# Raised before a byte of the request has left.
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -44,24 +43,6 @@ _NEVER_SENT = (
     httpcore.ConnectionNotAvailable,
 )
 _TIMEOUTS = (httpx.TimeoutException, httpcore.TimeoutException)
-_AIOHTTP_NEVER_SENT = (
-    "ClientConnectorError",
-    "ClientHttpProxyError",
-    "ClientProxyConnectionError",
-    "ConnectionTimeoutError",
-)
-
-
-def _is_of_aiohttp(failure: Exception) -> bool:
-    return type(failure.__cause__).__module__.startswith("aiohttp")
-
-
-def _was_sent(failure: Exception) -> bool:
-    if _is_of_aiohttp(failure):
-        return not any(cls.__name__ in _AIOHTTP_NEVER_SENT for cls in type(failure.__cause__).__mro__)
-    return not isinstance(failure, _NEVER_SENT)
-
-
 _LONGEST_REASON = 300
 
 
@@ -85,10 +66,10 @@ def connection_error(
         attempts: how often the request has been sent.
         stale: whether it broke on a connection that had been used before, and before the answer began.
     """
-    sent = _was_sent(failure)
+    sent = not isinstance(failure, _NEVER_SENT)
     facts: ConnectionFacts = {"method": request.method, "path": request.path, "sent": sent, "attempts": attempts}
     reason = _reason(failure)
-    if isinstance(failure.__cause__, TimeoutError) if _is_of_aiohttp(failure) else isinstance(failure, _TIMEOUTS):
+    if isinstance(failure, _TIMEOUTS):
         what = "no answer from" if sent else "no connection to"
         text = f"{request.method} {request.path}: {what} {target} in time"
         return APITimeoutError(text, phase="attempt" if sent else "connect", **facts)

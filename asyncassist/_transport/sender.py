@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -58,6 +59,8 @@ _CLOSE_SECONDS = 4.0
 _STEPS = 10
 """Steps of the event loop closing leaves to those whose streams it has closed."""
 
+_KEPT_URLS = 512
+
 _LANES = {Kind.CANCEL: Lane.URGENT, Kind.SUBMIT: Lane.URGENT, Kind.POLL: Lane.POLL}
 
 # What is shown in logs; every other header may hold a secret.
@@ -89,6 +92,8 @@ class Sender:
         self._guards = Guards()
         self._streams: set[ByteStream] = set()
         self._agent = _user_agent().encode("ascii")
+        # A run is polled at one URL many times, and httpx looks at each of its characters.
+        self._parse_url = lru_cache(maxsize=_KEPT_URLS)(httpx.URL)
 
     @property
     def is_closed(self) -> bool:
@@ -306,7 +311,7 @@ class Sender:
         if pairs:
             text += "?" + query_string(pairs)
         try:
-            return httpx.URL(text)
+            return self._parse_url(text)
         except httpx.InvalidURL as error:
             without_frames(error)
             raise UsageError(f"an id or a query parameter makes no URL: {error}") from None

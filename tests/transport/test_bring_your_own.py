@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -239,10 +240,11 @@ def test_the_aiohttp_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     real_import = builtins.__import__
 
     def without(name: str, *args: Any) -> Any:
-        if name.startswith(("aiohttp", "httpx_aiohttp")):
+        if name == "aiohttp":
             raise ImportError(name)
         return real_import(name, *args)
 
+    monkeypatch.delitem(sys.modules, "asyncassist._transport.aiohttp_line", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UsageError, match=r"pip install 'asyncassist\[aiohttp\]'"):
         AsyncClient(api_key=KEY, base_url="http://server.example", transport="aiohttp")
