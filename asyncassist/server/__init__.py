@@ -15,11 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncassist.server.backends import Backend, BackendError, FunctionCall, Reply, ToolRound, Turn
+    from asyncassist.server.backends.base import Backend, BackendError, FunctionCall, Reply, ToolRound, Turn
+    from asyncassist.server.backends.offline import OfflineBackend
+    from asyncassist.server.backends.script import Failure, Rule
     from asyncassist.server.local import LocalServer
-    from asyncassist.server.offline import OfflineBackend
-    from asyncassist.server.script import Failure, Rule
-    from asyncassist.server.store import Edit, MemoryStore, PageQuery, ParentMissing, Store, StoreError, ThreadBusy
+    from asyncassist.server.store.base import Edit, PageQuery, ParentMissing, Store, StoreError, ThreadBusy
+    from asyncassist.server.store.memory import MemoryStore
     from asyncassist.server.transport import LocalTransport
 
 __all__ = [
@@ -44,24 +45,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Backend": "backends",
-    "BackendError": "backends",
-    "Edit": "store",
-    "Failure": "script",
-    "FunctionCall": "backends",
+    "Backend": "backends.base",
+    "BackendError": "backends.base",
+    "Edit": "store.base",
+    "Failure": "backends.script",
+    "FunctionCall": "backends.base",
     "LocalServer": "local",
     "LocalTransport": "transport",
-    "MemoryStore": "store",
-    "OfflineBackend": "offline",
-    "PageQuery": "store",
-    "ParentMissing": "store",
-    "Reply": "backends",
-    "Rule": "script",
-    "Store": "store",
-    "StoreError": "store",
-    "ThreadBusy": "store",
-    "ToolRound": "backends",
-    "Turn": "backends",
+    "MemoryStore": "store.memory",
+    "OfflineBackend": "backends.offline",
+    "PageQuery": "store.base",
+    "ParentMissing": "store.base",
+    "Reply": "backends.base",
+    "Rule": "backends.script",
+    "Store": "store.base",
+    "StoreError": "store.base",
+    "ThreadBusy": "store.base",
+    "ToolRound": "backends.base",
+    "Turn": "backends.base",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 from asyncassist.server import errors
-from asyncassist.server.store import PageQuery
+from asyncassist.server.store.base import PageQuery
 from asyncassist.server.validation import (
     Check,
     array,

@@ -26,7 +26,7 @@ from asyncassist.models import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asyncassist.server.backends import FunctionCall
+    from asyncassist.server.backends.base import FunctionCall
 
 __all__ = ["Draft", "begin_message", "begin_tool_calls", "message_id_of"]
 

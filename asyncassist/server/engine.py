@@ -16,7 +16,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from asyncassist.server import errors
-from asyncassist.server.backends import BackendError, Reply, Turn
+from asyncassist.server.backends.base import BackendError, Reply, Turn
 from asyncassist.server.drafts import Draft
 from asyncassist.server.history import read_messages, read_rounds
 from asyncassist.server.journal import Journal
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from asyncassist.models import Message, Run
-    from asyncassist.server.backends import Backend
-    from asyncassist.server.store import Record, Store
+    from asyncassist.server.backends.base import Backend
+    from asyncassist.server.store.base import Record, Store
     from asyncassist.server.streaming import EventStream
 
 __all__ = ["Engine", "EngineClosed"]

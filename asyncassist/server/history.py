@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from asyncassist.models import Message, RunStep, RunStepDetailsToolCalls, RunStepDetailsToolCallsFunction
-from asyncassist.server.backends import ToolRound
-from asyncassist.server.store import PageQuery
+from asyncassist.server.backends.base import ToolRound
+from asyncassist.server.store.base import PageQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncassist.server.store import Store
+    from asyncassist.server.store.base import Store
 
 __all__ = ["read_messages", "read_rounds"]
 

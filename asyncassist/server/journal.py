@@ -17,14 +17,14 @@ from asyncassist.models import Message, Run, RunCompletionUsage, RunLastError, R
 from asyncassist.server import events, states
 from asyncassist.server.drafts import Draft, begin_message, begin_tool_calls, message_id_of
 from asyncassist.server.states import Ending
-from asyncassist.server.store import Edit, PageQuery
+from asyncassist.server.store.base import Edit, PageQuery
 from asyncassist.server.streaming import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from asyncassist.server.backends import Reply
-    from asyncassist.server.store import Record, Store
+    from asyncassist.server.backends.base import Reply
+    from asyncassist.server.store.base import Record, Store
     from asyncassist.server.streaming import EventStream
 
 __all__ = ["Journal"]

@@ -16,10 +16,10 @@ import httpx
 from asyncassist._transport.loops import current_loop
 from asyncassist.errors import UsageError
 from asyncassist.server.app import create_app
+from asyncassist.server.backends.offline import OfflineBackend
 from asyncassist.server.engine import Engine
-from asyncassist.server.offline import OfflineBackend
 from asyncassist.server.operations import Operations
-from asyncassist.server.store import MemoryStore
+from asyncassist.server.store.memory import MemoryStore
 from asyncassist.server.transport import LocalTransport
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from asyncassist import AsyncClient
-    from asyncassist.server.backends import Backend
+    from asyncassist.server.backends.base import Backend
     from asyncassist.server.port import Port
-    from asyncassist.server.store import Store
+    from asyncassist.server.store.base import Store
 
 __all__ = ["LocalServer"]
 

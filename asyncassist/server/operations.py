@@ -29,14 +29,14 @@ from asyncassist.server import errors
 from asyncassist.server.bodies import page_query
 from asyncassist.server.engine import EngineClosed
 from asyncassist.server.states import IllegalTransition
-from asyncassist.server.store import ParentMissing, ThreadBusy
+from asyncassist.server.store.base import ParentMissing, ThreadBusy
 from asyncassist.server.streaming import EventStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from asyncassist.server.engine import Engine
-    from asyncassist.server.store import Store
+    from asyncassist.server.store.base import Store
 
 __all__ = ["Body", "Operations"]
 

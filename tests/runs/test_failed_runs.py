@@ -17,7 +17,7 @@ from asyncassist import AsyncClient, Run, UsageError, WaitTimeoutError
 from asyncassist._wire.converter import structure
 from asyncassist.runs.failed import pause_before_fresh_run
 from asyncassist.server import FunctionCall, LocalServer, Reply, Turn
-from asyncassist.server.backends import BackendError
+from asyncassist.server.backends.base import BackendError
 from asyncassist.tools import Toolset
 
 from .helpers import ASSISTANT, THREAD, run

@@ -10,13 +10,13 @@ import anyio
 
 from asyncassist.errors import UsageError
 from asyncassist.models import RunCompletionUsage
-from asyncassist.server.backends import BackendError, Reply
-from asyncassist.server.script import Rule
+from asyncassist.server.backends.base import BackendError, Reply
+from asyncassist.server.backends.script import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from asyncassist.server.backends import Turn
+    from asyncassist.server.backends.base import Turn
 
 __all__ = ["OfflineBackend"]
 

@@ -22,7 +22,7 @@ from attrs import field, frozen
 from attrs.validators import in_, instance_of, optional
 
 from asyncassist.errors import UsageError
-from asyncassist.server.backends import FunctionCall
+from asyncassist.server.backends.base import FunctionCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
