@@ -50,6 +50,7 @@ class Admission:
         self._polls = 0
         self._waiting: dict[Lane, OrderedDict[_Waiter, None]] = {lane: OrderedDict() for lane in Lane}
         self._arrivals = 0
+        self._calm: anyio.Event | None = None
 
     @property
     def waiting(self) -> int:
@@ -87,7 +88,19 @@ class Admission:
                 self.release(lane)
             else:
                 del self._waiting[lane][waiter]
+                self._tell_calm()
             raise
+
+    async def until_calm(self) -> None:
+        """Wait until nothing urgent waits."""
+        while self._waiting[Lane.URGENT]:
+            self._calm = self._calm or anyio.Event()
+            await self._calm.wait()
+
+    def _tell_calm(self) -> None:
+        if self._calm is not None and not self._waiting[Lane.URGENT]:
+            self._calm.set()
+            self._calm = None
 
     def release(self, lane: Lane) -> None:
         """Give the turn back and let the next ones in."""
@@ -97,6 +110,7 @@ class Admission:
             self._count(lane_to_serve, 1)
             waiter.granted = True
             waiter.event.set()
+        self._tell_calm()
 
     def _next_lane(self) -> Lane | None:
         if self._waiting[Lane.URGENT] and self._has_room(Lane.URGENT):

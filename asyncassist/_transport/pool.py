@@ -26,6 +26,7 @@ KEEP_IDLE = 60.0
 
 _CLOSE_SECONDS = 2.0
 _CLOSE_PER_RELEASE = 2
+_CALM_SECONDS = 0.5
 
 EXTENSION = "asyncassist"
 
@@ -276,6 +277,10 @@ class _Body(httpx.AsyncByteStream):
                 await self._inner.aclose()
                 reusable = True
             else:  # shielded: a connection closed half way is of no use to anybody
+                if self._lane is Lane.STREAM:
+                    # A thousand streams left at once take a good part of a second to close. Their cancels go first.
+                    with anyio.move_on_after(_CALM_SECONDS, shield=True):
+                        await self._admission.until_calm()
                 with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                     await self._inner.aclose()
         finally:

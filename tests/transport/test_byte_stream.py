@@ -22,7 +22,7 @@ from asyncassist import (
     Timeout,
 )
 from asyncassist._transport.byte_stream import ByteStream
-from asyncassist._wire.requests import request_for
+from asyncassist._wire.requests import Kind, request_for
 
 from .helpers import KEY, Choice, pool_of, until
 from .loopback import Loopback, answer, chunked, drop, hang, head, hold, raw
@@ -49,6 +49,11 @@ async def read_all(stream: ByteStream) -> bytes:
     while piece := await stream.read():
         data += piece
     return data
+
+
+async def say_and_hang(connection: Any) -> bool:
+    await connection.send(head(200, [("transfer-encoding", "chunked")]) + b"4\r\nsome\r\n")
+    return await hang(connection)
 
 
 async def test_what_is_asked_for(server: Loopback, transport: Choice) -> None:
@@ -132,14 +137,28 @@ async def test_a_cut_body(server: Loopback, transport: Choice) -> None:
         await stream.aclose()
 
 
+async def test_cancels_go_before_closing(server: Loopback, transport: Choice) -> None:
+    """While a cancel waits for a connection, a stream that is left waits with closing its own."""
+    server.script.extend([say_and_hang, hold(), hold()])
+    cancel = request_for("POST /threads/{thread_id}/runs/{run_id}/cancel", "thread_1", "run_1", kind=Kind.CANCEL)
+    async with connect(server, transport, max_connections=1) as client, anyio.create_task_group() as group:
+        stream = await client._open(REQUEST)
+        assert await stream.read() == b"some"
+        pool = pool_of(client)
+        group.start_soon(client._send, cancel)
+        group.start_soon(client._send, cancel)
+        await until(lambda: pool.waiting == 1)
+
+        group.start_soon(stream.aclose)
+        await anyio.sleep(0.05)
+        assert 2 == pool.connections
+        server.release()
+        await until(lambda: pool.connections == 1)
+
+
 async def test_a_silent_body(server: Loopback, transport: Choice) -> None:
     """A server that says nothing for longer than ``Timeout(idle=)`` counts as gone."""
-
-    async def behave(connection: Any) -> bool:
-        await connection.send(head(200, [("transfer-encoding", "chunked")]) + b"4\r\nsome\r\n")
-        return await hang(connection)
-
-    server.default = behave
+    server.default = say_and_hang
     async with connect(server, transport, timeout=Timeout(idle=0.05)) as client:
         stream = await client._open(REQUEST)
         assert await stream.read() == b"some"

@@ -123,6 +123,36 @@ async def test_urgent_requests_go_first() -> None:
         await house.leave(*house.guests)
 
 
+@pytest.mark.parametrize("goes", ["is served", "is cancelled"])
+async def test_calm_is_when_nothing_urgent_waits(goes: str) -> None:
+    """Whoever waits for calm goes on when the last urgent request has been let in, or has gone."""
+    calm: list[str] = []
+
+    async with anyio.create_task_group() as group:
+        house = House(group, 1)
+        await house.admission.until_calm()  # at once
+
+        async def wait(name: str) -> None:
+            await house.admission.until_calm()
+            calm.append(name)
+
+        first, call, urgent, last = await house.arrive(Lane.CALL, Lane.CALL, Lane.URGENT, Lane.URGENT)
+        group.start_soon(wait, "a")
+        group.start_soon(wait, "b")
+        await settle(5)
+        await house.leave(first)
+        assert ("in", "waiting", []) == (urgent.state, last.state, calm)
+
+        if goes == "is served":
+            await house.leave(urgent)
+            assert "in" == last.state
+        else:
+            last.scope.cancel()
+            await settle(5)
+        assert ["a", "b"] == sorted(calm)
+        await house.leave(*[guest for guest in (urgent, last, call) if guest.state != "gone"])
+
+
 @pytest.mark.parametrize(("max_connections", "reserved"), [(1, 0), (9, 0), (10, 1), (50, 5), (100, 8), (1000, 8)])
 async def test_some_places_are_kept_for_urgent_requests(max_connections: int, reserved: int) -> None:
     """Calls leave a tenth of the places, eight at most, to urgent requests, which can take all places themselves."""
