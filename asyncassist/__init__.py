@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asyncassist._wire.retry import RetryPolicy
     from asyncassist.conversation.reply import Reply
     from asyncassist.conversation.talk import Conversation
+    from asyncassist.conversation.turn_stream import TurnStream
     from asyncassist.disconnect import cancel_on_disconnect
     from asyncassist.errors import (
         ActiveRunError,
@@ -87,6 +88,7 @@ _HOMES = {
     "asyncassist.disconnect": ("cancel_on_disconnect",),
     "asyncassist.conversation.reply": ("Reply",),
     "asyncassist.conversation.talk": ("Conversation",),
+    "asyncassist.conversation.turn_stream": ("TurnStream",),
     "asyncassist.errors": (
         "APIConnectionError",
         "APIStatusError",
@@ -195,6 +197,7 @@ __all__ = [
     "ToolError",
     "ToolOutput",
     "Toolset",
+    "TurnStream",
     "UnknownEvent",
     "UnprocessableEntityError",
     "UsageError",

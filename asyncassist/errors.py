@@ -39,7 +39,12 @@ The facts of an error are its attributes; each is None where the server did not 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
+
+# Whoever makes these errors finds their arguments beside them.
+from asyncassist._facts import ConnectionFacts as ConnectionFacts
+from asyncassist._facts import StatusFacts as StatusFacts
+from asyncassist._facts import StreamFacts as StreamFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,41 +119,6 @@ class UsageError(AsyncAssistError, ValueError):
 
 class ClientClosedError(AsyncAssistError):
     """The client was used after it had been closed, or closed while the call was under way."""
-
-
-class ConnectionFacts(TypedDict, total=False):
-    """The keyword arguments of `APIConnectionError`."""
-
-    method: str | None
-    path: str | None
-    sent: bool
-    stale: bool
-    attempts: int
-
-
-class StatusFacts(TypedDict, total=False):
-    """The keyword arguments of `APIStatusError`, its status apart."""
-
-    code: str | None
-    param: str | None
-    type: str | None
-    request_id: str | None
-    retry_after: float | None
-    method: str | None
-    path: str | None
-    body: str
-    headers: Mapping[str, str] | None
-    attempts: int
-
-
-class StreamFacts(TypedDict, total=False):
-    """The keyword arguments of `StreamError`."""
-
-    code: str | None
-    param: str | None
-    type: str | None
-    event: str | None
-    field: str
 
 
 class APIConnectionError(AsyncAssistError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from types import AsyncGeneratorType
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -195,6 +196,33 @@ async def test_collect_refuses_what_is_no_count(max_items: int) -> None:
         await server.listing().collect(max_items)
 
     assert server.asked == []
+
+
+# --- used as a list
+
+
+@pytest.mark.parametrize(
+    "use", [list, len, lambda listing: listing[0], lambda listing: listing[:3], lambda listing: [*listing], reversed]
+)
+async def test_a_listing_is_no_list(use: Callable[[Any], object]) -> None:
+    """Whoever takes it for one is told what to write, and nothing is asked."""
+    server = Server()
+
+    with pytest.raises(TypeError, match=r"loop over it with `async for`, .*`await listing\.collect\(\)`"):
+        use(server.listing())
+
+    assert server.asked == []
+
+
+async def test_pages_are_no_list() -> None:
+    """They are told to be asked for one by one."""
+    with pytest.raises(TypeError, match="`async for page in listing.pages"):
+        list(Server().listing().pages())  # type: ignore[call-overload]
+
+
+async def test_a_listing_is_true() -> None:
+    """Whatever is in it: asking is another thing."""
+    assert bool(Server().listing()) is True
 
 
 # --- ends

@@ -21,7 +21,7 @@ OTHERS = {
     *("UNSET", "Assistant", "Message", "Page", "Run", "RunStep", "Thread", "ToolOutput", "from_dict", "to_dict"),
     *("RunStream", "StreamEvent", "ThreadEvent", "RunEvent", "RunStepEvent", "RunStepDeltaEvent", "MessageEvent"),
     *("MessageDeltaEvent", "DoneEvent", "UnknownEvent"),
-    *("tool", "Tool", "Toolset", "PendingCall", "Allow", "Deny", "Replace", "Conversation", "Reply"),
+    *("tool", "Tool", "Toolset", "PendingCall", "Allow", "Deny", "Replace", "Conversation", "Reply", "TurnStream"),
     "cancel_on_disconnect",
 }
 

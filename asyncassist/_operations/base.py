@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from attrs import field, frozen
@@ -55,7 +56,20 @@ def checked_params(operation: str, params_type: type, params: Mapping[str, objec
     for name, value in own.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a str, got {named(name, value)}")
+    if "tools" in params:
+        _check_tools(params["tools"])
     return {**own, **params}
+
+
+def _check_tools(tools: object) -> None:
+    """Refuse functions and toolsets where a list of tools is due."""
+    if (define := getattr(tools, "__asyncassist_definition__", None)) is not None:
+        define()  # that of a toolset says what to give instead
+    if callable(tools):
+        raise TypeError(f"tools must be a list, got {type(tools).__name__}; give tools=[...]")
+    for item in cast("Sequence[object]", tools) if isinstance(tools, list | tuple) else ():
+        if isinstance(item, FunctionType | MethodType):
+            raise TypeError(f"tools has the function {item.__name__}, which is not marked; mark it with @tool")
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Never, TypeAlias, TypeVar
 
 from asyncassist._wire.pages import HasId, PageWalk
 from asyncassist.errors import UsageError, shown
@@ -69,6 +69,27 @@ class Listing(Generic[T]):
             items.extend(pages.items)
         return items if max_items is None else items[:max_items]
 
+    # Hidden from type checkers, which report the mistake themselves.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __iter__(self) -> Never:
+            raise TypeError(_NO_LIST)
+
+        def __getitem__(self, index: object) -> Never:
+            raise TypeError(_NO_LIST)
+
+        def __len__(self) -> Never:
+            raise TypeError(_NO_LIST)
+
+        def __bool__(self) -> bool:
+            return True  # whatever is in it: nothing has been asked, and len() would be
+
+
+_NO_LIST = (
+    "a Listing asks the server page by page: loop over it with `async for`, get all as a list with "
+    "`await listing.collect()`, or the first page alone with `await listing`"
+)
+
 
 class _Pages(Generic[T]):
     """The pages of one walk. A plain object, no generator: left early, there is nothing to clean up."""
@@ -79,6 +100,11 @@ class _Pages(Generic[T]):
         self._is_busy = False
         self.items: Sequence[T] = ()
         """The items of the current page in walking order."""
+
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __iter__(self) -> Never:
+            raise TypeError("pages are asked for one by one: `async for page in listing.pages()`")
 
     def __aiter__(self) -> AsyncIterator[Page[T]]:
         return self

@@ -80,22 +80,24 @@ class ByteStream:
         """
         assert self._pieces is not None  # it was started
         try:
-            if self._is_cut or self._is_closed:
+            is_over = self._is_cut or self._is_closed
+            if is_over:
                 raise httpx.ReadError("closed, or reading was cancelled before")
             self._is_cut = True  # until this has gone well: a read that is cancelled half way ends the iterators below
             piece = next(self._inflated, b"")
             while not piece:
                 received = await anext(self._pieces, None)
-                if received is None and self._is_closed:  # by another task; this is not the body's end
-                    raise httpx.ReadError("closed meanwhile")
-                if received is None:
-                    self._is_whole = True
+                if received is None or self._is_closed:
+                    self._is_whole = not self._is_closed
                     break
                 if self._inflater is None:
                     piece = received
                 else:
                     self._inflated = self._inflater.feed(received)
                     piece = next(self._inflated, b"")
+            if self._is_closed:  # by another task, which could not end the iterators while they were at work
+                await leave(self._pieces)
+                raise httpx.ReadError("closed meanwhile")
             self._is_cut = False
             return piece
         except (*CONNECTION_FAILURES, RuntimeError) as failure:

@@ -205,6 +205,7 @@ class Sender:
             request,
             answer.response,
             host=self._base.host,
+            is_default=self._base.is_default,
             now=self.pacing.clock(),
             redact=secrets.redact,
             attempts=attempt,
@@ -244,7 +245,9 @@ class Sender:
             if self._is_closed and request.kind is not Kind.CANCEL:
                 raise ClientClosedError(f"{what}: the client was closed meanwhile") from None
             stale = incoming is None and exchange.is_reused
-            raise connection_error(request, failure, target=self._base.text, attempts=attempt, stale=stale) from failure
+            raise connection_error(
+                request, failure, target=self._base.named, attempts=attempt, stale=stale
+            ) from failure
         except RuntimeError as error:
             if not http.is_closed:
                 raise
@@ -256,7 +259,7 @@ class Sender:
         def broken(failure: Exception) -> Exception:
             if self._is_closed:
                 return ClientClosedError(f"{request.method} {request.path}: the client was closed meanwhile")
-            return connection_error(request, failure, target=self._base.text, attempts=1)
+            return connection_error(request, failure, target=self._base.named, attempts=1)
 
         stream = ByteStream(incoming, broken, secrets.redact, self._streams)
         await stream.start()

@@ -227,15 +227,27 @@ def _is_name(host: bytes) -> bool:
     return all(0 < len(label) <= _LONGEST_LABEL for label in labels) and len(last) <= _LONGEST_LABEL
 
 
+_NOT_SET = "the default, since neither base_url nor ASYNCASSIST_BASE_URL is set"
+# As people copy it from a request. A prefix of a gateway may well end in the name of a resource, without a version.
+_OPERATION = re.compile(r"(?:/v\d+|/openai)(/assistants|/threads(?:/.*)?|/responses)$|(/chat/completions)$").search
+
+
 @final
 class BaseUrl:
-    """Where requests go: scheme, host and a path prefix that is kept."""
+    """Where requests go: scheme, host and a path prefix that is kept.
 
-    __slots__ = ("host", "scheme", "text")
+    Attributes:
+        is_default: whether nobody has said where.
+    """
+
+    __slots__ = ("host", "is_default", "scheme", "text")
 
     def __init__(self, base_url: str | httpx.URL | None) -> None:
         if base_url is None:
-            base_url = from_environment("ASYNCASSIST_BASE_URL", "OPENAI_BASE_URL") or DEFAULT_BASE_URL
+            base_url = from_environment("ASYNCASSIST_BASE_URL", "OPENAI_BASE_URL")
+        self.is_default = base_url is None
+        if base_url is None:
+            base_url = DEFAULT_BASE_URL
         if not isinstance(base_url, str | httpx.URL):
             raise UsageError(f"base_url must be a str, got {type(base_url).__name__}")
         text = str(base_url).strip()
@@ -255,9 +267,16 @@ class BaseUrl:
             raise UsageError("base_url must not have a query or fragment; pass default_query= for parameters")
         if url.port is not None and not 0 < url.port <= LAST_PORT:
             raise UsageError(f"base_url has a port from 1 to {LAST_PORT}, or none")
+        if ends := _OPERATION(url.path.rstrip("/")):
+            raise UsageError(f"base_url ends in the path of an operation, {ends[1] or ends[2]}; give what comes before")
         self.scheme = url.scheme
         self.host = host
         self.text = str(url).rstrip("/")
+
+    @property
+    def named(self) -> str:
+        """The server as it is named in errors: with a hint where nobody has chosen it."""
+        return f"{self.text} ({_NOT_SET})" if self.is_default else self.text
 
     def __repr__(self) -> str:
         return f"<BaseUrl {getattr(self, 'text', 'without a value')}>"

@@ -176,8 +176,26 @@ def _names(params_type: type) -> frozenset[str]:
     return frozenset(params_type.__annotations__)
 
 
-def check_parameters(operation: str, params_type: type, params: Mapping[str, object]) -> None:
+_OF_ALL_CALLS = "that is an option of the client for all calls: client.with_options({}=...)"
+# Names that people know from other clients or other methods of this one, with what they are looking for.
+_ELSEWHERE = {
+    "stream": "to follow a run event by event, use stream_run",
+    "toolset": "a toolset is given to what follows a run: run_and_wait, wait_for_run, stream_run, conversation",
+    "timeout": _OF_ALL_CALLS.format("timeout"),
+    "extra_headers": _OF_ALL_CALLS.format("headers"),
+    "extra_query": _OF_ALL_CALLS.format("extra_query"),
+    "extra_body": _OF_ALL_CALLS.format("extra_body"),
+    "poll_interval_ms": "give run_and_wait poll=PollPolicy.every(seconds)",
+}
+
+
+def check_parameters(
+    operation: str, params_type: type, params: Mapping[str, object], *, besides: Sequence[str] = ()
+) -> None:
     """Refuse parameter names the operation does not have.
+
+    Args:
+        besides: the names it has apart from those parameters, which may be meant too.
 
     Raises:
         TypeError: as a wrong keyword argument of any function.
@@ -185,8 +203,15 @@ def check_parameters(operation: str, params_type: type, params: Mapping[str, obj
     known = _names(params_type)
     for name in params:
         if name not in known:
-            hint = "; to follow a run event by event, use stream_run" if name == "stream" else ""
-            raise TypeError(f"{operation}() got an unexpected keyword argument {name!r}{hint}")
+            hint = _ELSEWHERE.get(name) or _nearest(name, [*known, *besides])
+            raise TypeError(f"{operation}() got an unexpected keyword argument {name!r}{hint and '; '}{hint}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches  # only for a mistake
+
+    found = get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"did you mean {found[0]!r}?" if found else ""
 
 
 # Objects of the API and parts of them that people put where a request wants something else, with what it wants.

@@ -120,7 +120,14 @@ _TEXT_READ = 8192
 
 
 def error_for(
-    request: Request, response: Response, *, host: str, now: float, redact: Callable[[str], str], attempts: int
+    request: Request,
+    response: Response,
+    *,
+    host: str,
+    now: float,
+    redact: Callable[[str], str],
+    attempts: int,
+    is_default: bool = False,
 ) -> APIStatusError:
     """Turn an answer that is not 2xx into its error.
 
@@ -129,6 +136,7 @@ def error_for(
         now: Unix seconds, to read a Retry-After date against.
         redact: removes secrets from text the server sent back.
         attempts: how often the request has been sent.
+        is_default: whether nobody has said where it shall go.
     """
     # Secrets go before anything is cut: half a key would not be found any more.
     body = redact(response.body.decode("utf-8-sig", "replace"))
@@ -157,7 +165,8 @@ def error_for(
         hint = f"a redirect to {target}; redirects are not followed, set base_url to the right address"
         return APIStatusError(f"{head}: {hint}{tail}", status=status, **facts)
     if status == 404 and _RETIRED_HOST(host) and _RETIRED_PATH(request.path):
-        return ServiceRetiredError(f"{head}: {_RETIRED}{tail}", status=status, **facts)
+        why = "no base_url was set, and " if is_default else ""
+        return ServiceRetiredError(f"{head}: {why}{_RETIRED}{tail}", status=status, **facts)
     text = f"{head}: {message}{tail}" if message else f"{head}{tail}"
     if status == 400:
         for pattern in _ACTIVE_RUN:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asyncassist.conversation.reply import Reply
 from asyncassist.errors import UsageError
+from asyncassist.runs.misuse import OnlyAsyncWith
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["TurnStream"]
 
 
-class TurnStream:
+class TurnStream(OnlyAsyncWith):
     """A turn as it goes: ``async with conversation.stream(text) as stream``, then ``async for event in stream``.
 
     Entering the block waits for the turn; leaving it gives the turn to the next. In between it is a `RunStream`, and
@@ -33,6 +34,8 @@ class TurnStream:
         ToolError: the run asks for tools, and the conversation has no toolset, or that cannot go on.
         StreamError, StreamInterruptedError, UsageError: as of a `RunStream`.
     """
+
+    _usage = "async with conversation.stream(text) as stream"
 
     def __init__(self, turn: Turn, open_stream: Callable[[str, CreateRunParams, float | None], RunStream]) -> None:
         self._turn = turn
@@ -72,7 +75,7 @@ class TurnStream:
     @property
     def _entered(self) -> RunStream:
         if self._stream is None:
-            raise UsageError("use a turn as: async with conversation.stream(text) as stream")
+            raise UsageError(f"use a turn as: {self._usage}")
         return self._stream
 
     @property

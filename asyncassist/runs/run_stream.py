@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import frozen
 
-from asyncassist._wire.converter import structure
 from asyncassist._wire.events import decode_event
-from asyncassist._wire.json import loads
 from asyncassist._wire.snapshots import Snapshots
 from asyncassist._wire.sse import ServerSentEvent, SSEDecoder
 from asyncassist.errors import (
@@ -31,7 +29,9 @@ from asyncassist.errors import (
 from asyncassist.models import Message, Run, RunStep, Thread
 from asyncassist.models.events import DoneEvent, MessageDeltaEvent, MessageEvent, RunEvent, RunStepEvent, StreamEvent
 from asyncassist.runs.missed import missed_events
+from asyncassist.runs.misuse import OnlyAsyncWith
 from asyncassist.runs.stream_views import ServerSentEvents, TextPieces
+from asyncassist.runs.unstreamed import kind_of_answer, read_run
 from asyncassist.runs.watch import finish_anyway
 
 if TYPE_CHECKING:
@@ -49,12 +49,9 @@ logger = logging.getLogger("asyncassist")
 
 _LEARN_SECONDS = 5.0
 """How long a stream that is left before its run is known is read on, so that the run can be cancelled."""
+_LOOK_SECONDS = 0.02
 _LAST_WORD_SECONDS = 2.0
 """How long the server may take to end a stream after its last event. Some never do, and send comments for ever."""
-_MOST_OF_ANSWER = 1024 * 1024
-"""Bytes read of an answer that is no stream."""
-_OTHERS = {b"{": "JSON", b"[": "JSON", b"<": "HTML"}
-"""How an answer begins that is no stream of events, whatever its header says."""
 
 
 @frozen
@@ -81,13 +78,13 @@ class _State(Enum):
     LEFT = "left"
 
 
-class RunStream:
+class RunStream(OnlyAsyncWith):
     """A run as it goes: ``async with client.stream_run(...) as stream``, then ``async for event in stream``.
 
     Every stream ends with a `DoneEvent`, behind the event that ended the run or, without a toolset, requires action.
-    With a toolset one stream goes on over all tool rounds. If the connection breaks, the run is looked at until it has
-    ended, and what was missed follows as ordinary events whose ``reconciled`` is True. Leaving the block before the run
-    has ended cancels the run on the server.
+    With a toolset one stream goes on over all tool rounds. If the connection breaks, or the server answers with the run
+    instead of a stream, the run is looked at until it has ended, and what was missed follows as ordinary events whose
+    ``reconciled`` is True. Leaving the block before the run has ended cancels the run on the server.
 
     One task reads at a time.
 
@@ -98,6 +95,8 @@ class RunStream:
         ToolError: the toolset cannot go on.
         UsageError: the stream is not open, or another task reads it.
     """
+
+    _usage = "async with client.stream_run(...) as stream"
 
     def __init__(self, source: RunSource) -> None:
         self._source = source
@@ -167,7 +166,9 @@ class RunStream:
         except Exception as error:
             if self._state is _State.OPEN:
                 self._state, self._failure = _State.FAILED, error
-            await self._close_bytes()
+            # Where the run is not known yet, the one who leaves reads on.
+            if self._state is not _State.LEFT or self._watch.ids is not None:
+                await self._close_bytes()
             raise
         finally:
             self._is_reading = False
@@ -199,7 +200,7 @@ class RunStream:
     def _not_open(self) -> Exception:
         match self._state:
             case _State.NEW:
-                return UsageError("use a stream as: async with client.stream_run(...) as stream")
+                return UsageError(f"use a stream as: {self._usage}")
             case _State.FAILED:
                 return self._failure or StopAsyncIteration()
             case _State.LEFT:
@@ -264,6 +265,8 @@ class RunStream:
         if self._bytes is not None and not self._is_done and await self._read_on(self._bytes, is_paused=is_paused):
             return
         await self._close_bytes()
+        if self._state is not _State.OPEN:  # another task has left the block
+            raise self._not_open()
         if run is None or not is_paused or self._is_resumed:
             await self._reconcile()
         elif run.status == "requires_action" and self._source.rounds is not None:
@@ -293,10 +296,10 @@ class RunStream:
         if self._bytes is not stream:  # the block was left meanwhile
             raise self._not_open()
         self._broken_by = failure
-        if not self._has_begun and (kind := _OTHERS.get(data.lstrip()[:1])) is not None:
-            if not self._is_resumed:
-                raise await self._not_a_stream(stream, kind, data)
-            self._is_done = True  # the outputs were taken, and the run tells the rest
+        if not self._has_begun and (kind := kind_of_answer(data)) is not None:
+            if not self._is_resumed:  # then the outputs were taken
+                await self._take_for_run(stream, kind, data)
+            self._is_done = True  # the run itself tells the rest
             return False
         self._has_begun = True
         self._received = self._decoder.feed(data)
@@ -345,18 +348,20 @@ class RunStream:
         self._is_done = self._has_begun = False
         self._broken_by = None
 
-    async def _not_a_stream(self, stream: ByteStream, kind: str, body: bytes) -> StreamError:
-        """Return the error of an answer that is none, after looking whether it tells of a run."""
-        try:
-            while len(body) < _MOST_OF_ANSWER and (data := await stream.read()):
-                body += data
-            self._watch.see(structure(loads(body), Run))
-        except (APIConnectionError, DecodeError):
-            pass  # so it does not
+    async def _take_for_run(self, stream: ByteStream, kind: str, body: bytes) -> None:
+        """Read an answer that is no stream of events: from a server that does not stream it is the run."""
+        told = ""
+        run = await read_run(stream, body)
+        if run is not None and self._watch.ids in (None, (run.thread_id, run.id)):
+            self._watch.see(run)
+            if self._source.reconcile:
+                logger.debug("the answer is run %s instead of a stream of events; looking at the run", run.id)
+                return
+            told = f" (run {run.id})"
         request = self._source.request
-        return StreamError(
-            f"{request.method} {request.path}: the answer is {kind} instead of a stream of events; this server may not "
-            "stream, in which case run_and_wait works"
+        raise StreamError(
+            f"{request.method} {request.path}: the answer is {kind} instead of a stream of events{told}; "
+            "this server may not stream, in which case run_and_wait works"
         )
 
     # Breaks.
@@ -410,18 +415,21 @@ class RunStream:
         cancels = is_abandoned and self._source.on_cancel == "cancel"
         with anyio.CancelScope(shield=True):
             try:
-                if cancels and self._watch.ids is None:
-                    await self._learn_ids()
-                await self._close_bytes()
-            finally:  # asyncio's own task.cancel() gets through a shield when it is called twice
                 if cancels:
+                    if self._watch.ids is None:
+                        await self._learn_ids()
+                    # First of all: to close the connections of a thousand streams takes a while.
                     await self._watch.cancel()
+            finally:  # asyncio's own task.cancel() gets through a shield when it is called twice
+                await self._close_bytes()
 
     async def _learn_ids(self) -> None:
         with anyio.move_on_after(_LEARN_SECONDS):
             try:
                 while self._watch.ids is None:
-                    if self._take() is None and (self._bytes is None or not await self._read(self._bytes)):
+                    if self._is_reading:  # another task, which is about to get what comes next
+                        await anyio.sleep(_LOOK_SECONDS)
+                    elif self._take() is None and (self._bytes is None or not await self._read(self._bytes)):
                         break
             except AsyncAssistError as error:
                 logger.debug("the run of a stream that was left stays unknown: %s", error)

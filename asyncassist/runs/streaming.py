@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from asyncassist import models
 from asyncassist._operations.run_steps import RunStepOperations
 from asyncassist._operations.runs import run_request, thread_and_run_request
 from asyncassist._wire.polls import PollPolicy
-from asyncassist._wire.requests import Kind, request_for
+from asyncassist._wire.requests import Kind, check_parameters, request_for
 from asyncassist.errors import APIStatusError
+from asyncassist.runs.patience import patiently
 from asyncassist.runs.waiting import RunWaiting, begin_rounds
 from asyncassist.runs.watch import DEFAULT_POLL, OnCancel, Supervision, Watch
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from asyncassist.tools import Toolset
 
 __all__ = ["RunStreaming"]
+
+_OPTIONS = ("toolset", "timeout", "poll", "reconcile", "on_cancel")
+"""What the methods take besides the parameters of the run."""
 
 
 class RunStreaming(RunWaiting, RunStepOperations):
@@ -55,7 +60,8 @@ class RunStreaming(RunWaiting, RunStepOperations):
                 ends the stream when the run ``requires_action``.
             timeout: seconds the whole run may take; None leaves it to the server.
             poll: how often to look at the run after the stream broke.
-            reconcile: whether to recover what a broken stream did not say; False raises `StreamInterruptedError`.
+            reconcile: whether to recover what a broken stream did not say, or a server that does not stream and
+                answers with the run; False raises `StreamInterruptedError`, or `StreamError`.
             on_cancel: what becomes of the run when the block is left before its end: ``"cancel"`` cancels it on the
                 server; ``"leave"`` lets it go on.
             params: as in `create_run`.
@@ -63,8 +69,9 @@ class RunStreaming(RunWaiting, RunStepOperations):
         Raises:
             ActiveRunError: another run is active on the thread; raised on entering the block, as are the others.
             NotFoundError: there is no such thread or assistant.
-            StreamError: the answer is no stream of events.
+            StreamError: the answer is neither a stream of events nor the run.
         """
+        check_parameters("stream_run", models.CreateRunParams, params, besides=_OPTIONS)
         request = run_request("stream_run", thread_id, assistant_id, params, stream=True)
         return self._stream(request, Supervision(timeout, poll, None, on_cancel), toolset, reconcile=reconcile)
 
@@ -87,8 +94,9 @@ class RunStreaming(RunWaiting, RunStepOperations):
 
         Raises:
             NotFoundError: there is no such assistant; raised on entering the block, as are the others.
-            StreamError: the answer is no stream of events.
+            StreamError: the answer is neither a stream of events nor the run.
         """
+        check_parameters("stream_thread_and_run", models.CreateThreadAndRunParams, params, besides=_OPTIONS)
         request = thread_and_run_request("stream_thread_and_run", assistant_id, params, stream=True)
         return self._stream(request, Supervision(timeout, poll, None, on_cancel), toolset, reconcile=reconcile)
 
@@ -115,7 +123,7 @@ class RunStreaming(RunWaiting, RunStepOperations):
             BadRequestError: outputs are missing or unknown, or the run does not wait for any; raised on entering the
                 block, as are the others.
             NotFoundError: there is no run with this id.
-            StreamError: the answer is no stream of events.
+            StreamError: the answer is neither a stream of events nor the run.
         """
         route = "POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs"
         body = {"tool_outputs": tool_outputs, "stream": True}
@@ -141,8 +149,8 @@ class RunStreaming(RunWaiting, RunStepOperations):
             open=self._open,
             request=request,
             watch=watch,
-            messages=self._messages_of,
-            steps=self._steps_of,
+            messages=lambda run: patiently(lambda: self._messages_of(run), supervision.poll, self._pacing),
+            steps=lambda run: patiently(lambda: self._steps_of(run), supervision.poll, self._pacing),
             rounds=begin_rounds(toolset, self._pacing),
             timeout=supervision.timeout,
             on_cancel=supervision.on_cancel,

@@ -13,6 +13,7 @@ from asyncassist import models
 from asyncassist._operations.messages import MessageOperations
 from asyncassist._operations.runs import RunOperations
 from asyncassist._wire.polls import PollPolicy
+from asyncassist._wire.requests import check_parameters
 from asyncassist._wire.responses import decode
 from asyncassist.errors import AsyncAssistError, ToolError, UsageError, WaitTimeoutError, shown
 from asyncassist.runs.rounds import Rounds
@@ -33,6 +34,8 @@ logger = logging.getLogger("asyncassist")
 
 Create: TypeAlias = "Callable[[], Awaitable[Run]]"
 
+_OPTIONS = ("toolset", "timeout", "poll", "on_status", "on_cancel", "retry_failed_runs")
+"""What the methods that start a run take besides its parameters."""
 # A fresh run finds on its thread what the failed one had added to it.
 _ONCE = ("thread", "additional_messages", "tool_resources")
 
@@ -111,6 +114,7 @@ class RunWaiting(RunOperations, MessageOperations):
             WaitTimeoutError: with the run as last seen.
             ToolError: the toolset cannot go on.
         """
+        check_parameters("run_and_wait", models.CreateRunParams, params, besides=_OPTIONS)
         wait = self._wait(Supervision(timeout, poll, on_status, on_cancel), toolset, retry_failed_runs)
         again = cast("CreateRunParams", {name: value for name, value in params.items() if name not in _ONCE})
         return await wait.until_end(
@@ -145,6 +149,7 @@ class RunWaiting(RunOperations, MessageOperations):
             WaitTimeoutError: with the run as last seen.
             ToolError: the toolset cannot go on.
         """
+        check_parameters("create_thread_run_and_wait", models.CreateThreadAndRunParams, params, besides=_OPTIONS)
         wait = self._wait(Supervision(timeout, poll, on_status, on_cancel), toolset, retry_failed_runs)
         again = cast("CreateRunParams", {name: value for name, value in params.items() if name not in _ONCE})
         return await wait.until_end(

@@ -14,6 +14,7 @@ from asyncassist._wire._misfit import MisfitError
 from asyncassist._wire.json import loads
 from asyncassist.errors import DecodeError, UsageError, shown
 from asyncassist.models import UNSET
+from asyncassist.tools._defaults import check_default
 from asyncassist.tools._schemas import schema_of
 from asyncassist.tools._shapes import Field, Record
 from asyncassist.tools._structuring import check_raw, structure_arguments
@@ -116,6 +117,7 @@ def read_parameters(
             positional[parameter.name] = default
         try:
             shape = reader.shape(_hint(function, parameter, names))
+            check_default(shape, default)
         except MisfitError as misfit:
             misfit.segments.append(parameter.name)
             raise UsageError(f"parameter {misfit.path}: {misfit.reason}") from None

@@ -58,16 +58,17 @@ def check_raw(value: object, level: int = 0) -> None:
             raise
 
 
-def structure(shape: Shape, value: Any, *, null_is_absent: bool = False) -> object:
+def structure(shape: Shape, value: Any, *, null_is_absent: bool = False, checks_limits: bool = True) -> object:
     """Turn a JSON value into what the shape stands for.
 
     Args:
         null_is_absent: take null for absent where a field has a default and does not take null.
+        checks_limits: refuse what keeps to the types but not to the limits in annotations.
 
     Raises:
         MisfitError: it does not fit.
     """
-    return _Structuring(null_is_absent).value(shape, value)
+    return _Structuring(null_is_absent, checks_limits=checks_limits).value(shape, value)
 
 
 def structure_arguments(
@@ -95,8 +96,9 @@ _MOST_TRIES = 10_000
 class _Structuring:
     """Structures one value."""
 
-    def __init__(self, null_is_absent: bool) -> None:
+    def __init__(self, null_is_absent: bool, *, checks_limits: bool = True) -> None:
         self._null_is_absent = null_is_absent
+        self._checks_limits = checks_limits
         self._tries = 0
 
     def value(self, shape: Shape, value: Any) -> object:
@@ -125,7 +127,7 @@ class _Structuring:
                 return self._one_of(shape, value)
             case Noted():  # pragma: no branch
                 result = self.value(shape.shape, value)
-                broken = shape.limits.broken_by(result)
+                broken = shape.limits.broken_by(result) if self._checks_limits else None
                 if broken is not None:
                     raise MisfitError(broken)
                 return result

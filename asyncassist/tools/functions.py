@@ -214,6 +214,9 @@ def tool(
     the type hints. A description may also stand in the hint: ``Annotated[int, "1-10"]``; so may limits, which are
     checked when a call comes in: ``Annotated[int, annotated_types.Ge(1)]``, ``Annotated[str, msgspec.Meta(...)]``.
 
+    A parameter with a default need not be given. The default must be of the parameter's type; None may always be one,
+    and so may an object JSON has no form for, of which the model is not told.
+
     Used bare, with arguments, or called with a function: ``tools = [tool(search, name="find")]``.
 
     Args:
@@ -227,7 +230,7 @@ def tool(
 
     Raises:
         UsageError: a model cannot be told what the function takes: a parameter has no type hint or one that JSON has no
-            form for, or the function takes ``*args`` or ``**kwargs``.
+            form for, a default of another type, or the function takes ``*args`` or ``**kwargs``.
     """
     given = {"name": name, "description": description, "strict": strict, "timeout": timeout}
 

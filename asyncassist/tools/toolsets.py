@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, MappingProxyType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Never, cast
 
 from asyncassist.errors import UsageError, shown
 from asyncassist.models import AssistantToolsFunction
@@ -101,6 +101,15 @@ class Toolset:
             clock: gives the time in Unix seconds, as ``run.expires_at`` is.
         """
         return ToolRounds(self._rules, clock)
+
+    # What is sent asks for it. Hidden from type checkers, for whom a toolset is nothing that can be sent.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __asyncassist_definition__(self) -> Never:
+            raise TypeError(
+                "a Toolset is what answers calls, and is given as toolset=; "
+                "to offer its tools to the model, give tools=toolset.definitions"
+            )
 
 
 def _as_tool(item: Tool[..., Any] | Callable[..., Any], frame: FrameType | None) -> Tool[..., Any]:

@@ -61,15 +61,19 @@ async def talk(lines: AsyncIterable[str]) -> None:
         async def answer(chat: str, text: str) -> None:
             print(f"{chat}> {await bot.on_message(chat, text)}", flush=True)
 
-        async with anyio.create_task_group() as group:
-            async for line in lines:
-                chat, _, text = line.strip().partition(": ")
-                group.start_soon(answer, chat, text)
-        await client.delete_assistant(assistant.id)
+        try:
+            async with anyio.create_task_group() as group:
+                async for line in lines:
+                    chat, _, text = line.strip().partition(": ")
+                    if text:
+                        group.start_soon(answer, chat, text)
+        finally:
+            with anyio.move_on_after(5, shield=True):  # also when it is interrupted
+                await client.delete_assistant(assistant.id)
 
 
 if __name__ == "__main__":
-    from demo import demo_server
+    from demo import demo_server, talk_here
 
     with demo_server():
-        anyio.run(talk, anyio.wrap_file(sys.stdin))
+        talk_here(talk)

@@ -1,11 +1,15 @@
 """Lets the recipes be tried without a server of one's own."""
 
 import logging
+import math
 import os
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from threading import Thread
 
-from anyio.from_thread import start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from asyncassist.server import LocalServer, OfflineBackend
 
@@ -27,3 +31,26 @@ def demo_server() -> Generator[None, None, None]:
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving()) as url:
         os.environ.update(ASYNCASSIST_BASE_URL=url, ASYNCASSIST_API_KEY="demo")
         yield
+
+
+def talk_here(talk: Callable[[AsyncIterable[str]], Awaitable[None]]) -> None:
+    """Give the lines that are typed to what answers them, until Ctrl-D or Ctrl-C."""
+
+    async def main() -> None:
+        send, lines = anyio.create_memory_object_stream[str](math.inf)
+
+        def read() -> None:
+            # Not sys.stdin: the interpreter closes that at its exit, which must not wait for one more line.
+            with open(0, "rb", buffering=0, closefd=False) as keyboard:
+                for line in keyboard:
+                    portal.call(send.send, line.decode(errors="replace"))
+            portal.call(send.aclose)
+
+        async with BlockingPortal() as portal, send, lines:
+            Thread(target=read, daemon=True).start()  # nobody waits for it
+            await talk(lines)
+
+    if sys.stdin.isatty():
+        print("Type, for example, anna: Hello", flush=True)
+    with suppress(KeyboardInterrupt):
+        anyio.run(main)

@@ -323,6 +323,23 @@ async def test_the_base_url_from_the_environment(
     assert sent == str(server.request.url)
 
 
+@pytest.mark.parametrize(
+    ("base_url", "operation"),
+    [
+        ("http://test/v1/threads", "/threads"),
+        ("http://test/openai/assistants/", "/assistants"),
+        ("http://test/v2/threads/thread_1/runs", "/threads/thread_1/runs"),
+        ("http://test/v1/chat/completions", "/chat/completions"),
+        ("http://test/chat/completions/", "/chat/completions"),
+        ("http://test/api/v1/responses", "/responses"),
+    ],
+)
+def test_a_base_url_that_is_an_operation(base_url: str, operation: str) -> None:
+    """A URL copied from a request is refused, with the part that is too much."""
+    with pytest.raises(UsageError, match=f"^base_url ends in the path of an operation, {operation}; give what comes"):
+        AsyncClient(api_key=KEY, base_url=base_url)
+
+
 def test_a_bad_base_url_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no URL is refused wherever it comes from."""
     monkeypatch.setenv("OPENAI_BASE_URL", "nonsense")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -108,15 +110,18 @@ async def test_failures_are_told_in_words(recipe: Any, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("anna: RunFailedError")
 
 
+# The recipe imports one that lies beside it.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+COMMAND = [sys.executable, "-W", "error", str(RECIPE)]
+
+
 def test_the_recipe_runs_as_it_stands() -> None:
-    """Lines typed for two chats are answered, and the program ends with its input."""
+    """Lines typed for two chats are answered, others are not, and the program ends with its input."""
     assert len(RECIPE.read_text("utf-8").splitlines()) < 80
-    # The recipe imports one that lies beside it.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(RECIPE)],
-        env=environment,
-        input="anna: Hello\nbob: Hi\n",
+        COMMAND,
+        env=ENVIRONMENT,
+        input="anna: Hello\n\nHello?\nbob: Hi\n",
         capture_output=True,
         text=True,
         timeout=60,
@@ -125,3 +130,29 @@ def test_the_recipe_runs_as_it_stands() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert {line.partition(">")[0] for line in done.stdout.splitlines()} == {"anna", "bob"}
     assert "Hello" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are other signals")
+@pytest.mark.parametrize("is_answering", [False, True])
+def test_an_interrupt_ends_the_recipe_quietly(is_answering: bool) -> None:
+    """Ctrl-C ends it at once while it waits for a line that nobody types, and in the middle of an answer."""
+    bot = subprocess.Popen(
+        COMMAND, env=ENVIRONMENT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with bot:
+        assert bot.stdin is not None
+        assert bot.stdout is not None
+        bot.stdin.write("anna: Hello\n")
+        bot.stdin.flush()
+        first = bot.stdout.readline()
+        if is_answering:
+            bot.stdin.write(f"anna: {'more ' * 200}\n")
+            bot.stdin.flush()
+            time.sleep(0.2)  # whether it has begun or not, the end is the same
+        bot.send_signal(signal.SIGINT)
+        code = bot.wait(10)  # its input is still open
+        assert bot.stderr is not None
+        rest = (bot.stdout.read(), bot.stderr.read())
+
+    assert first.startswith("anna> ")
+    assert (code, *rest) == (0, "", "")

@@ -225,13 +225,34 @@ async def test_a_turn_is_used_as_a_block_and_once() -> None:
             await anext(stream)
 
 
-async def test_a_server_that_does_not_stream_is_told_of() -> None:
+async def test_a_server_that_does_not_stream() -> None:
+    """Its run is looked at instead, and the turn has its reply all the same."""
+    async with world(OfflineBackend([ECHO])) as here:
+
+        async def no_stream(phase: str, request: httpx.Request) -> httpx.Response | None:
+            if phase != "run":
+                return None
+            content = request.content.replace(b'"stream":true', b'"stream":false')
+            headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+            plain = httpx.Request(request.method, request.url, headers=headers, content=content)
+            return await here.way.inner.handle_async_request(plain)
+
+        here.way.hook = no_stream
+        talk = here.client.conversation(assistant_id=here.assistant_id)
+        async with talk.stream("Hello") as stream:
+            pieces = [piece async for piece in stream.text()]
+
+        assert "".join(pieces) == stream.reply().text == "You said: Hello"
+        assert (here.way.count("run"), here.way.count("cancel")) == (1, 0)
+
+
+async def test_an_answer_that_is_no_run_is_told_of() -> None:
     """The turn is free again, and asking works."""
 
     async def no_stream(phase: str, request: httpx.Request) -> httpx.Response | None:
         if phase != "run" or b'"stream":true' not in request.content:
             return None
-        return httpx.Response(200, json={"id": "run_1", "thread_id": "thread_1", "status": "completed"})
+        return httpx.Response(200, json={"detail": "unknown"})
 
     async with world(OfflineBackend([ECHO])) as here:
         here.way.hook = no_stream

@@ -65,6 +65,25 @@ async def test_wrong_calls_send_nothing(call: Any, error: type[Exception]) -> No
         assert (await talk.ask("Hello")).text == "You said: Hello"
 
 
+async def test_a_turn_is_only_entered() -> None:
+    """Awaited, entered without ``async``, or read before it is entered, it says how it is used; nothing is sent."""
+    async with world() as here:
+        talk = here.client.conversation(assistant_id=here.assistant_id)
+        usage = r"async with conversation\.stream\(text\) as stream$"
+        with pytest.raises(TypeError, match=f"^a TurnStream is entered, not awaited: {usage}"):
+            await talk.stream("Hello")  # type: ignore[misc]
+        with pytest.raises(TypeError, match=f"with `async with`, not `with`: {usage}"):
+            with talk.stream("Hello"):  # type: ignore[attr-defined]
+                pass
+        with pytest.raises(TypeError, match=f"with `async for`, not `for`, inside of: {usage}"):
+            list(talk.stream("Hello"))  # type: ignore[call-overload]
+        with pytest.raises(UsageError, match=f"^use a turn as: {usage}"):
+            async for _ in talk.stream("Hello"):
+                pass
+
+        assert here.way.asked == []
+
+
 @pytest.mark.parametrize("call", [{"retry_failed_runs": -1}, {"on_status": 3}])
 async def test_wrong_ways_to_wait_send_nothing(call: Any) -> None:
     """They are refused before a thread is made."""

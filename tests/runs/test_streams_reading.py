@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from anyio.lowlevel import checkpoint
 from transport.helpers import paced, pool_of, until
@@ -30,6 +31,7 @@ from .helpers import (
     QUICK,
     THREAD,
     InProcess,
+    Recorded,
     call,
     event,
     read,
@@ -145,6 +147,86 @@ async def test_the_block_is_left_under_a_reader(server: Loopback) -> None:
         await until(lambda: failures)
         assert "left" in str(failures[0])
         assert not pool_of(client)._busy
+    assert recorded.asked == ["POST /threads/thread_1/runs", "POST /threads/thread_1/runs/run_1/cancel"]
+
+
+class Gated(InProcess):
+    """Tells a run when it may."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__(recorded)
+        self.is_due = anyio.Event()
+
+    async def _body(self, data: bytes, *, breaks: bool) -> AsyncIterator[bytes]:
+        await self.is_due.wait()
+        yield data
+
+
+@pytest.mark.parametrize("on_cancel", ["cancel", "leave"])
+async def test_the_block_is_left_before_the_first_event(on_cancel: Any) -> None:
+    """A reader that waits for the first event gets an error, and the run that event tells of is cancelled."""
+    wire = Gated(ONE_MESSAGE.anew())
+    failures: list[Exception] = []
+    async with anyio.create_task_group() as group:
+        async with start(wire.client(), on_cancel=on_cancel) as stream:
+
+            async def reading() -> None:
+                try:
+                    await anext(stream)
+                except UsageError as error:
+                    failures.append(error)
+
+            async def tell() -> None:
+                await anyio.sleep(0.05)
+                wire.is_due.set()
+
+            group.start_soon(reading)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(tell)
+
+    assert [str(error) for error in failures] == ["the stream's block was left, and its connection given back"]
+    assert (wire.open, wire.recorded.cancels) == (0, int(on_cancel == "cancel"))
+
+
+class BreaksWhenCancelled(InProcess):
+    """Tells a run that does not end, and breaks its stream when the run is being cancelled."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__(recorded)
+        self._is_cancelling = anyio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/cancel"):
+            self._is_cancelling.set()
+            await anyio.wait_all_tasks_blocked()
+        return await super().handle_async_request(request)
+
+    async def _body(self, data: bytes, *, breaks: bool) -> AsyncIterator[bytes]:
+        yield data
+        await self._is_cancelling.wait()
+        raise httpx.ReadError("cut")
+
+
+async def test_the_block_is_left_and_its_connection_breaks() -> None:
+    """A reader whose stream breaks while the run is being cancelled looks at the run no more."""
+    recorded = silent_after("thread.message.completed")
+    failures: list[Exception] = []
+    async with anyio.create_task_group() as group:
+        async with start(BreaksWhenCancelled(recorded).client()) as stream:
+            seen: list[str] = []
+
+            async def reading() -> None:
+                try:
+                    async for told in stream:
+                        seen.append(told.event)
+                except UsageError as error:
+                    failures.append(error)
+
+            group.start_soon(reading)
+            await anyio.wait_all_tasks_blocked()
+            assert seen.count("thread.message.delta") == 2
+
+    assert "left" in str(failures[0])
     assert recorded.asked == ["POST /threads/thread_1/runs", "POST /threads/thread_1/runs/run_1/cancel"]
 
 

@@ -189,11 +189,15 @@ async def test_a_compression_nobody_knows_is_refused(server: Loopback) -> None:
     ],
 )
 async def test_an_answer_that_is_no_stream(server: Loopback, kind: str, body: str, cancels: int) -> None:
-    """JSON or HTML is an error of its own; the connection is given back, and the run it tells of is cancelled."""
+    """JSON or HTML is an error of its own; the connection is given back, and the run it tells of is cancelled.
+
+    With ``reconcile=True`` such a run is followed, and anything else is an error likewise.
+    """
+    is_run = body.startswith(('{\n  "id": "run_1"', '{"id": "run_1", '))
     server.script.append(answer(body.encode(), headers={"content-type": kind} if kind else {}))
     async with AsyncClient(api_key=KEY, base_url=server.url) as client:
         with pytest.raises(StreamError, match="(JSON|HTML) instead of a stream") as caught:
-            async with start(client) as stream:
+            async with start(client, reconcile=not is_run) as stream:
                 await read(stream)
         assert not isinstance(caught.value, StreamInterruptedError)
         assert not pool_of(client)._busy
@@ -332,7 +336,7 @@ async def test_an_answer_in_pieces_that_is_no_stream(server: Loopback) -> None:
         )
         async with AsyncClient(api_key=KEY, base_url=server.url) as client:
             with pytest.raises(StreamError, match="JSON instead of a stream"):
-                async with start(client) as stream:
+                async with start(client, reconcile=False) as stream:
                     await anext(stream)
     assert [request.target.rsplit("/", 1)[1] for request in server.requests] == ["runs", "cancel", "runs"]
 

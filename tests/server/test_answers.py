@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from asyncassist import UsageError
 from asyncassist.models import (
     Message,
     Run,
@@ -180,6 +181,24 @@ async def test_a_backend_sees_what_came_of_its_calls(clock: Clock) -> None:
     assert texts == [["hello"], ["hello", "round 0"], ["hello", "round 0", "round 1"]]
 
 
+async def test_a_backend_may_look_back_while_it_speaks(clock: Clock) -> None:
+    """The rounds are those that are over, not what is being said at the moment."""
+    seen: list[int] = []
+
+    async def answer(turn: Turn) -> Reply:
+        await turn.emit("well")
+        seen.append(len(await turn.rounds()))
+        return Reply(tool_calls=[FunctionCall("f")] if seen == [0] else ())
+
+    async with serving(clock, Doing(answer)) as here:
+        async with await here.run() as stream:
+            run = last_run(await stream.rest())
+        async with here.outputs(run, "a") as stream:
+            run = last_run(await stream.rest())
+
+    assert (run.status, seen) == ("completed", [0, 1])
+
+
 async def test_calls_that_come_too_late_are_dropped(clock: Clock) -> None:
     """A run that was cancelled before its backend asked for tools ends cancelled, its text incomplete."""
 
@@ -264,15 +283,16 @@ def test_a_reply_holds_what_it_says(fields: dict[str, Any], error: type[Exceptio
 
 
 @pytest.mark.parametrize(
-    ("fields", "error"),
+    ("fields", "error", "message"),
     [
-        ({"name": ""}, ValueError),
-        ({"name": 3}, TypeError),
-        ({"name": "f", "arguments": 3}, TypeError),
-        ({"name": "f", "id": 3}, TypeError),
+        ({"name": ""}, UsageError, "^name of a FunctionCall is empty$"),
+        ({"name": 3}, TypeError, "^name of a FunctionCall must be a str, got int$"),
+        ({"name": "f", "arguments": 3}, TypeError, "^arguments .* must be a mapping, or JSON text in a str, got int$"),
+        ({"name": "f", "arguments": {"x": {1}}}, UsageError, "^x: set cannot be sent as JSON$"),
+        ({"name": "f", "id": 3}, TypeError, "^id of a FunctionCall must be a str or None, got int$"),
     ],
 )
-def test_a_call_holds_what_it_says(fields: dict[str, Any], error: type[Exception]) -> None:
-    """A FunctionCall of the wrong types is refused where it is made."""
-    with pytest.raises(error):
+def test_a_call_holds_what_it_says(fields: dict[str, Any], error: type[Exception], message: str) -> None:
+    """A FunctionCall of the wrong types is refused where it is made, in words that name the field."""
+    with pytest.raises(error, match=message):
         FunctionCall(**fields)

@@ -24,6 +24,7 @@ from asyncassist import (
     RunFailedError,
     Thread,
     Timeout,
+    TurnStream,
     from_dict,
     to_dict,
 )
@@ -160,6 +161,10 @@ async def talking(client: AsyncClient) -> None:
     async with talk.stream([{"type": "text", "text": "Hello"}], temperature=1.0) as stream:
         assert_type([piece async for piece in stream.text()], list[str])
     assert_type(stream.reply(), Reply)
+    turn: TurnStream = talk.stream("Hello")
+    await turn  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    list(talk.history())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    len(talk.history())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.conversation()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     reply.render("footnote")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await talk.ask(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -77,6 +77,34 @@ async def test_tools_are_sent_as_their_definitions(operation: str) -> None:
     assert [SEARCH] == bodies[1]["tools"]
 
 
+def _plain() -> int:
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("tools", "message"),
+    [
+        (Toolset([search]), r"given as toolset=; .* give tools=toolset\.definitions$"),
+        ([search, Toolset([search])], r"give tools=toolset\.definitions$"),
+        (search, r"^tools must be a list, got Tool; give tools=\[\.\.\.\]$"),
+        (_plain, "^tools must be a list, got function; give"),
+        ([search, _plain], "^tools has the function _plain, which is not marked; mark it with @tool$"),
+        ((Shelf().__init__,), "wrapper cannot be sent as JSON"),
+    ],
+)
+async def test_what_is_no_list_of_tools(tools: Any, message: str) -> None:
+    """A toolset, a tool by itself and a function that is not marked are refused with the remedy; nothing is sent."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(500))
+    async with AsyncClient(api_key="key", base_url="http://test", transport=transport) as client:
+        for call in (
+            lambda: client.create_assistant(model="m", tools=tools),
+            lambda: client.run_and_wait("thread_1", assistant_id="asst_1", tools=tools),
+            lambda: client.conversation("thread_1", assistant_id="asst_1").ask("Hello", tools=tools),
+        ):
+            with pytest.raises((TypeError, UsageError), match=message):
+                await call()
+
+
 async def test_plain_functions_are_not_sent() -> None:
     """Only what is marked has a definition; an error inside of one names the place."""
     with pytest.raises(UsageError, match=r"tools\[0\]: function cannot be sent as JSON"):

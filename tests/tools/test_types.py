@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import json
+import math
 import pathlib
 import typing
 import uuid
@@ -39,6 +40,7 @@ from .kinds import (
     More,
     Node,
     Odd,
+    Options,
     Other,
     OwnDataInit,
     OwnInit,
@@ -241,8 +243,18 @@ def test_classes_of_the_same_name() -> None:
         (Pair, Pair(1), {"left": 1, "right": "r"}),
         (set[int], frozenset({1}), [1]),
         (int, None, ...),
-        (Color, "green", ...),
         (Any, object(), ...),
+        (int, object(), ...),
+        (float, math.inf, ...),
+        (list[int], [object()], ...),
+        (float, 1, 1),
+        (Size, 2, 2),  # which equals its member
+        (list[int], (), []),
+        (dict[str, Point], {"a": Point(1)}, ...),
+        (list[Point], [Point(1)], ...),
+        (datetime.date | str, "2026-01-02", "2026-01-02"),
+        (Annotated[list[Annotated[int, annotated_types.Gt(0)]], "a list"], [0], ...),
+        (Options, {"name": "a", "order": "asc"}, {"name": "a", "order": "asc"}),
         (Point, Point(1), ...),  # ``total`` is no argument
         (Annotated[int, annotated_types.Gt(0)], 0, ...),
     ],
@@ -254,6 +266,31 @@ def test_defaults(type_: Any, default: object, shown: object) -> None:
     assert shown == made.parameters["properties"]["x"].get("default", ...)
     assert "required" not in made.parameters
     assert default is bound(made, "{}")
+
+
+@pytest.mark.parametrize(
+    ("type_", "default", "reason"),
+    [
+        (int, "a", "its default 'a' does not fit its type: expected an integer$"),
+        (int, True, "its default True does not fit"),
+        (bool, 0, "expected a boolean"),
+        (str, 5, "expected a string"),
+        (list[str], "abc", "expected an array"),
+        (list[str], [1], "expected an array"),
+        (Annotated[str | float, "a text or a number"], [], "expected a string or a number$"),
+        (Literal["a", "b"], "c", 'expected one of "a", "b"'),
+        (Color, "green", 'expected one of "red", "blue"'),
+        (Color, "red", "its default 'red' is a str, where the function otherwise gets a Color$"),
+        (datetime.date, "2026-01-02", "is a str, where the function otherwise gets a date"),
+        (Point, {"x": 1}, "is a dict, where the function otherwise gets a Point"),
+        (Pair, (1, "r"), "expected an object"),
+        (int, pydantic.Field(default=5), r"its default is a field of pydantic; put that into .*Annotated\["),
+    ],
+)
+def test_defaults_of_another_type(type_: Any, default: object, reason: str) -> None:
+    """They are refused when the tool is made: the function would get what its type hint rules out."""
+    with pytest.raises(UsageError, match=f"^tool echo: parameter x: .*{reason}"):
+        tool_of(type_, default)
 
 
 @pytest.mark.parametrize(

@@ -381,8 +381,24 @@ async def test_the_default_host_is_the_retired_one() -> None:
     mock = httpx.MockTransport(lambda request: httpx.Response(404))
     async with AsyncClient(api_key=KEY, transport=mock) as client:
         for call in (client.get_thread("thread_1"), client.create_assistant(model="m"), client.create_thread()):
-            with pytest.raises(ServiceRetiredError, match="base_url"):
+            with pytest.raises(ServiceRetiredError, match="answered 404: no base_url was set, and OpenAI's own host"):
                 await call
+
+
+async def test_that_nobody_has_named_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the default host cannot be reached, the error says that it is the default; not where it was named."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no route")
+
+    mock = httpx.MockTransport(fail)
+    async with AsyncClient(api_key=KEY, transport=mock, retry=ONCE) as client:
+        with pytest.raises(APIConnectionError, match=r"/v1 \(the default, since neither base_url nor ASYNCASSIST_BASE"):
+            await client.get_thread("thread_1")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1")
+    async with AsyncClient(api_key=KEY, transport=mock, retry=ONCE) as client:
+        with pytest.raises(APIConnectionError, match=r"to https://api.openai.com/v1: no route$"):
+            await client.get_thread("thread_1")
 
 
 async def test_a_large_request(server: Loopback, transport: Choice) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -278,3 +279,43 @@ async def test_a_close_that_fails_is_none(failure: Exception) -> None:
         with pytest.raises(APIConnectionError):
             await stream.read()
         await stream.aclose()
+
+
+class _Slow(httpx.AsyncByteStream):
+    """A body whose next piece comes, or whose end comes, when it is told to; closing it does not end the wait."""
+
+    def __init__(self, *, ends: bool) -> None:
+        self.may_go_on = anyio.Event()
+        self.is_over = False
+        self._ends = ends
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        try:
+            await self.may_go_on.wait()
+            if not self._ends:
+                yield b"late"
+        finally:
+            self.is_over = True
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_closing_while_another_task_reads_leaves_no_iterator_open(*, ends: bool) -> None:
+    """A read that gets a piece, or the end, of a stream closed meanwhile raises, and ends the iterators below."""
+    body = _Slow(ends=ends)
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, stream=body))
+    async with AsyncClient(api_key=KEY, base_url="http://test", transport=transport) as client:
+        stream = await client._open(REQUEST)
+
+        async def read() -> None:
+            with pytest.raises(APIConnectionError):
+                await stream.read()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            await stream.aclose()
+            body.may_go_on.set()
+    assert body.is_over

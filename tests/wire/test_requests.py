@@ -205,7 +205,30 @@ def test_streaming_is_named_as_what_is_missing() -> None:
         check_parameters("create", MoreParams, {"stream": True})
 
 
-@pytest.mark.parametrize("name", ["Name", "", "self"])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("nam", "did you mean 'name'?"),
+        ("Model", "did you mean 'model'?"),
+        ("polls", "did you mean 'poll'?"),
+        ("timeout", "that is an option of the client for all calls: client.with_options(timeout=...)"),
+        ("extra_headers", "that is an option of the client for all calls: client.with_options(headers=...)"),
+        ("poll_interval_ms", "give run_and_wait poll=PollPolicy.every(seconds)"),
+        (
+            "toolset",
+            "a toolset is given to what follows a run: run_and_wait, wait_for_run, stream_run, conversation",
+        ),
+    ],
+)
+def test_what_is_meant_is_named(name: str, hint: str) -> None:
+    """A name that is nearly one, of a parameter or an option, or that belongs elsewhere, comes with the right one."""
+    with pytest.raises(TypeError) as caught:
+        check_parameters("create", MoreParams, {name: 1}, besides=("poll",))
+
+    assert str(caught.value) == f"create() got an unexpected keyword argument {name!r}; {hint}"
+
+
+@pytest.mark.parametrize("name", ["Nuance", "", "self"])
 def test_an_unknown_parameter_name_is_a_type_error(name: str) -> None:
     """As with any function, in Python's own words."""
     with pytest.raises(TypeError) as caught:
