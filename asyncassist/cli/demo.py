@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta, timezone
@@ -14,18 +13,12 @@ from msgspec import Meta
 from asyncassist import NO_KEY, AsyncAssistError, AsyncClient, MessageDeltaEvent, RunEvent, Toolset, tool
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Awaitable, Callable
 
     from asyncassist import RunStream
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["run"]
 
-SUMMARY = "ask one question and show what happens"
-DESCRIPTION = (
-    "Makes an assistant with a tool, and a thread; asks a question, follows the run event by event, answers its tool "
-    "calls, shows the answer as it grows, and deletes both again."
-)
 QUESTION = "What time is it in UTC?"
 
 #: Seconds the offline backend takes over its answers and between words, so that there is a run to be seen.
@@ -57,24 +50,12 @@ def current_time(hours_from_utc: Annotated[int, Meta(ge=-12, le=14)]) -> str:
     return text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell the command line what the command takes, and what runs it."""
-    parser.add_argument(
-        "--base-url",
-        default=os.environ.get("ASYNCASSIST_BASE_URL"),
-        help="the server to ask (env ASYNCASSIST_BASE_URL); without one, a server in this process that needs no model",
-    )
-    parser.add_argument("--no-key", action="store_true", help="send no key, for a server that wants none")
-    parser.add_argument("--model", default="gpt-4o", help="the assistant's model (default: %(default)s)")
-    parser.set_defaults(command=run)
-
-
-async def run(options: argparse.Namespace) -> None:
+async def run(*, base_url: str | None, no_key: bool, model: str) -> None:
     """Ask the question, at the server that was named or at one in this process."""
-    if options.base_url:
-        async with AsyncClient(base_url=options.base_url, api_key=NO_KEY if options.no_key else None) as client:
+    if base_url:
+        async with AsyncClient(base_url=base_url, api_key=NO_KEY if no_key else None) as client:
             _say(f"Asking {client.base_url}")
-            await _ask(client, options.model)
+            await _ask(client, model)
         return
     from asyncassist.server import FunctionCall, LocalServer, OfflineBackend, Rule
 
@@ -82,7 +63,7 @@ async def run(options: argparse.Namespace) -> None:
     backend = OfflineBackend([rule], delay=_DELAY, pause=_PAUSE)
     async with LocalServer(backend) as server, server.client() as client:
         _say("Asking a server in this process")
-        await _ask(client, options.model)
+        await _ask(client, model)
         _say(_HINT)
 
 

@@ -16,16 +16,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asyncassist.server.backends.base import Backend, BackendError, FunctionCall, Reply, ToolRound, Turn
+    from asyncassist.server.backends.chat import ChatCompletionsBackend
     from asyncassist.server.backends.offline import OfflineBackend
     from asyncassist.server.backends.script import Failure, Rule
+    from asyncassist.server.backends.script_file import load_script
     from asyncassist.server.local import LocalServer
-    from asyncassist.server.store.base import Edit, PageQuery, ParentMissing, Store, StoreError, ThreadBusy
+    from asyncassist.server.store.base import (
+        Edit,
+        PageQuery,
+        ParentMissing,
+        Store,
+        StoreError,
+        StoreFailed,
+        ThreadBusy,
+    )
     from asyncassist.server.store.memory import MemoryStore
+    from asyncassist.server.store.sqlite import SQLiteStore
     from asyncassist.server.transport import LocalTransport
 
 __all__ = [
     "Backend",
     "BackendError",
+    "ChatCompletionsBackend",
     "Edit",
     "Failure",
     "FunctionCall",
@@ -37,16 +49,20 @@ __all__ = [
     "ParentMissing",
     "Reply",
     "Rule",
+    "SQLiteStore",
     "Store",
     "StoreError",
+    "StoreFailed",
     "ThreadBusy",
     "ToolRound",
     "Turn",
+    "load_script",
 ]
 
 _HOMES = {
     "Backend": "backends.base",
     "BackendError": "backends.base",
+    "ChatCompletionsBackend": "backends.chat",
     "Edit": "store.base",
     "Failure": "backends.script",
     "FunctionCall": "backends.base",
@@ -58,11 +74,14 @@ _HOMES = {
     "ParentMissing": "store.base",
     "Reply": "backends.base",
     "Rule": "backends.script",
+    "SQLiteStore": "store.sqlite",
     "Store": "store.base",
     "StoreError": "store.base",
+    "StoreFailed": "store.base",
     "ThreadBusy": "store.base",
     "ToolRound": "backends.base",
     "Turn": "backends.base",
+    "load_script": "backends.script_file",
 }
 
 
@@ -84,4 +103,4 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_EXTRA = frozenset({"starlette", "uvicorn"})
+_EXTRA = frozenset({"starlette", "uvicorn", "yaml"})

@@ -1,114 +1,52 @@
-"""The ASGI app: routes to operations, and what all answers have in common.
+"""The ASGI app: requests to operations, and what all answers have in common.
 
-The API is served under ``/v1`` and at the root, so that clients with either base URL find it. Query parameters nobody
-asked for (``api-version``, ``include[]``) are ignored.
+Query parameters and fields of bodies that nobody asked for (``api-version``) are ignored, and no beta header is needed;
+a strict app refuses what the API refuses.
 """
 
 from __future__ import annotations
 
 import hmac
 import logging
-import re
 import time
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+import anyio
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Route
 
 from asyncassist._wire.json import dumps, loads
 from asyncassist.errors import DecodeError
 from asyncassist.models import Run
-from asyncassist.server import bodies, errors
-from asyncassist.server.operations import Operations
+from asyncassist.server import errors
+from asyncassist.server.routes import ENDPOINTS, HEALTH, Endpoint, prefix_of
 from asyncassist.server.streaming import EventStream, EventStreamResponse
+from asyncassist.server.validation import unknown_field
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-    from asyncassist.models import Model
-    from asyncassist.server.validation import Check
+    from asyncassist.server.operations import Operations
 
 __all__ = ["MAX_BODY", "create_app"]
 
 logger = logging.getLogger("asyncassist.server")
 
-#: Bytes a request's body may have.
+#: Bytes a request's body may have, and those of all requests together while they are received.
 MAX_BODY = 64 * 1024 * 1024
+MAX_BODIES = 4 * MAX_BODY
+#: Seconds a body may take, and bytes that earn it a second more.
+BODY_SECONDS = 30.0
+SLOWEST_BODY = 16 * 1024
 
-_Operation: TypeAlias = "Callable[..., Awaitable[Model | EventStream]]"
-
-
-@frozen
-class _Endpoint:
-    """One operation of the API: its place, and what its method is given after the ids of the path."""
-
-    method: str
-    path: str
-    operation: _Operation
-    body: Check | None = None
-    is_listing: bool = False
-
-    @property
-    def ids(self) -> list[str]:
-        """The names of the ids in its path, in their order."""
-        return re.findall(r"{(\w+)}", self.path)
-
-
-def _get(path: str, operation: _Operation) -> _Endpoint:
-    return _Endpoint("GET", path, operation)
-
-
-def _list(path: str, operation: _Operation) -> _Endpoint:
-    return _Endpoint("GET", path, operation, is_listing=True)
-
-
-def _post(path: str, operation: _Operation, body: Check | None = None) -> _Endpoint:
-    return _Endpoint("POST", path, operation, body)
-
-
-def _delete(path: str, operation: _Operation) -> _Endpoint:
-    return _Endpoint("DELETE", path, operation)
-
-
-_THREAD = "/threads/{thread_id}"
-_RUN = _THREAD + "/runs/{run_id}"
-_MESSAGE = _THREAD + "/messages/{message_id}"
-
-_ENDPOINTS = (
-    _post("/assistants", Operations.create_assistant, bodies.CREATE_ASSISTANT),
-    _list("/assistants", Operations.list_assistants),
-    _get("/assistants/{assistant_id}", Operations.get_assistant),
-    _post("/assistants/{assistant_id}", Operations.modify_assistant, bodies.MODIFY_ASSISTANT),
-    _delete("/assistants/{assistant_id}", Operations.delete_assistant),
-    _post("/threads", Operations.create_thread, bodies.CREATE_THREAD),
-    _list("/threads", Operations.list_threads),
-    _post("/threads/runs", Operations.create_thread_and_run, bodies.CREATE_THREAD_AND_RUN),
-    _get(_THREAD, Operations.get_thread),
-    _post(_THREAD, Operations.modify_thread, bodies.MODIFY_THREAD),
-    _delete(_THREAD, Operations.delete_thread),
-    _post(_THREAD + "/messages", Operations.create_message, bodies.CREATE_MESSAGE),
-    _list(_THREAD + "/messages", Operations.list_messages),
-    _get(_MESSAGE, Operations.get_message),
-    _post(_MESSAGE, Operations.modify_message, bodies.MODIFY_METADATA),
-    _delete(_MESSAGE, Operations.delete_message),
-    _post(_THREAD + "/runs", Operations.create_run, bodies.CREATE_RUN),
-    _list(_THREAD + "/runs", Operations.list_runs),
-    _get(_RUN, Operations.get_run),
-    _post(_RUN, Operations.modify_run, bodies.MODIFY_METADATA),
-    _post(_RUN + "/cancel", Operations.cancel_run),
-    _post(_RUN + "/submit_tool_outputs", Operations.submit_tool_outputs_to_run, bodies.SUBMIT_TOOL_OUTPUTS),
-    _list(_RUN + "/steps", Operations.list_run_steps),
-    _get(_RUN + "/steps/{step_id}", Operations.get_run_step),
-)
+_BETA = "assistants=v2"
 
 
 def create_app(
@@ -117,6 +55,7 @@ def create_app(
     new_id: Callable[[str], str],
     poll_after_ms: Callable[[], int],
     api_keys: Sequence[str] | None = None,
+    strict: bool = False,
     lifespan: Lifespan[Starlette] | None = None,
 ) -> Starlette:
     """Make the app that serves the operations.
@@ -126,29 +65,34 @@ def create_app(
         new_id: makes the ids of requests.
         poll_after_ms: how long clients should wait before they look at a run again.
         api_keys: the keys that are let in; None lets everybody in.
+        strict: whether to refuse what the API does not know, and requests without its beta header.
         lifespan: what to do around the app's life, where the app is served by an ASGI server.
     """
-    by_path: dict[str, dict[str, _Endpoint]] = {}
-    for endpoint in _ENDPOINTS:
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in ENDPOINTS:
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    intake = _Intake()
     routes = [
-        Route(path, _handler(operations, endpoints, poll_after_ms), methods=list(endpoints))
+        Route(path, _handler(operations, endpoints, intake, poll_after_ms, strict), methods=list(endpoints))
         for path, endpoints in by_path.items()
     ]
-    # The API knows no path with a slash at its end; clients would have to follow a redirect.
-    versioned = Mount("/v1", app=Router(routes, redirect_slashes=False))
     app = Starlette(
-        routes=[versioned, *routes],
+        routes=[*routes, Route(HEALTH, _health)],
         middleware=[Middleware(_Frame, new_id=new_id, api_keys=api_keys)],
         exception_handlers={HTTPException: _refuse_route},
         lifespan=lifespan,
     )
+    # The API knows no path with a slash at its end; clients would have to follow a redirect.
     app.router.redirect_slashes = False
     return app
 
 
 def _handler(
-    operations: Operations, endpoints: dict[str, _Endpoint], poll_after_ms: Callable[[], int]
+    operations: Operations,
+    endpoints: dict[str, Endpoint],
+    intake: _Intake,
+    poll_after_ms: Callable[[], int],
+    strict: bool,
 ) -> Callable[[Request], Awaitable[Response]]:
     ids = next(iter(endpoints.values())).ids
 
@@ -157,8 +101,14 @@ def _handler(
         # By name: where the app is mounted below a path with parameters, there are more.
         arguments: list[Any] = [request.path_params[id] for id in ids]
         try:
+            if strict:
+                _refuse_unknown(request, endpoint)
             if endpoint.body is not None:
-                arguments.append(endpoint.body(_parse(await _read(request)), ""))
+                given = _parse(await intake.read(request))
+                body = endpoint.body(given, "")
+                if strict and (unknown := unknown_field(given, body)) is not None:
+                    raise errors.unknown_parameter(unknown)
+                arguments.append(body)
             elif endpoint.is_listing:
                 arguments.append(request.query_params)
             result = await endpoint.operation(operations, *arguments)
@@ -178,20 +128,52 @@ def _handler(
     return handle
 
 
-async def _read(request: Request) -> bytes:
-    """Read the body, but no more than a body may be long."""
-    length = request.headers.get("content-length", "")[:20]
-    if length.isdecimal() and int(length) > MAX_BODY:
-        raise errors.body_too_large(MAX_BODY)
-    chunks: list[bytes] = []
-    size = 0
-    async with aclosing(request.stream()) as stream:
-        async for chunk in stream:
-            size += len(chunk)
-            if size > MAX_BODY:
-                raise errors.body_too_large(MAX_BODY)
-            chunks.append(chunk)
-    return b"".join(chunks)
+async def _health(request: Request) -> Response:
+    return _json(200, {"status": "ok"})
+
+
+def _refuse_unknown(request: Request, endpoint: Endpoint) -> None:
+    values = [value.strip() for line in request.headers.getlist("openai-beta") for value in line.split(",")]
+    if _BETA not in values:
+        raise errors.invalid_beta()
+    for name in request.query_params:
+        if name not in endpoint.query:
+            raise errors.unknown_parameter(name)
+
+
+class _Intake:
+    """Takes in the bodies of requests, within bounds of size and time."""
+
+    def __init__(self) -> None:
+        self._held = 0  # bytes of the bodies that are not complete
+
+    async def read(self, request: Request) -> bytes:
+        """Read a body to its end."""
+        length = request.headers.get("content-length", "")[:20]
+        if length.isdecimal() and int(length) > MAX_BODY:
+            raise errors.body_too_large(MAX_BODY)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            with anyio.move_on_after(BODY_SECONDS) as scope:
+                while True:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunk: bytes = message.get("body", b"")
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    self._held += len(chunk)
+                    if size > MAX_BODY:
+                        raise errors.body_too_large(MAX_BODY)
+                    if self._held > MAX_BODIES:
+                        raise errors.too_many_bodies()
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+                    scope.deadline += len(chunk) / SLOWEST_BODY
+        finally:
+            self._held -= size
+        raise errors.body_too_slow()
 
 
 def _parse(body: bytes) -> object:
@@ -222,7 +204,7 @@ async def _refuse_route(request: Request, exception: Exception) -> Response:
 
 
 class _Frame:
-    """Around every HTTP request: asks for the key, and puts the headers on that all answers have."""
+    """Around every HTTP request: finds the API below its prefix, asks for the key, and sets headers of every answer."""
 
     def __init__(self, app: ASGIApp, new_id: Callable[[str], str], api_keys: Sequence[str] | None) -> None:
         self._app = app
@@ -237,26 +219,34 @@ class _Frame:
 
         async def send_framed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = self._new_id("req_")
-                headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
+                milliseconds = round((time.perf_counter() - started) * 1000)
+                message["headers"] += [
+                    (b"x-request-id", self._new_id("req_").encode()),
+                    (b"openai-processing-ms", b"%d" % milliseconds),
+                ]
             await send(message)
 
+        root: str = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root)
+        if prefix := prefix_of(path):
+            scope = {**scope, "root_path": root + prefix}
         try:
-            self._check_key(Headers(scope=scope))
+            if self._api_keys is not None and path.removeprefix(prefix) != HEALTH:
+                _check_key(Headers(scope=scope), self._api_keys)
         except errors.ApiError as error:
             await _refuse(error)(scope, receive, send_framed)
         else:
             await self._app(scope, receive, send_framed)
 
-    def _check_key(self, headers: Headers) -> None:
-        if self._api_keys is None:
-            return
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
+
+def _check_key(headers: Headers, api_keys: Sequence[bytes]) -> None:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = headers.get("api-key", "")  # as Azure's clients send it
+        if not key:
             raise errors.missing_key()
-        # Every key is compared, and in full: how long the answer takes says nothing about them.
-        given = key.strip().encode("latin-1")
-        matches = [hmac.compare_digest(known, given) for known in self._api_keys]
-        if not any(matches):
-            raise errors.wrong_key()
+    # Every key is compared, and in full: how long the answer takes says nothing about them.
+    given = key.strip().encode("latin-1")
+    matches = [hmac.compare_digest(known, given) for known in api_keys]
+    if not any(matches):
+        raise errors.wrong_key()

@@ -102,6 +102,8 @@ _tool_choice = nullable(
         ),
     )
 )
+_model = string(256)
+_instructions = nullable(string(256_000))
 _reasoning_effort = nullable(one_of("none", "minimal", "low", "medium", "high", "xhigh", "max"))
 _stream = nullable(boolean)
 
@@ -110,7 +112,7 @@ _stream = nullable(boolean)
 _assistant: dict[str, Check] = {
     "name": nullable(string(256)),
     "description": nullable(string(512)),
-    "instructions": nullable(string(256_000)),
+    "instructions": _instructions,
     "reasoning_effort": _reasoning_effort,
     "tools": array(_tool, maximum=128),
     "tool_resources": _tool_resources,
@@ -120,8 +122,8 @@ _assistant: dict[str, Check] = {
     "response_format": _response_format,
 }
 
-CREATE_ASSISTANT = record({"model": string()}, _assistant)
-MODIFY_ASSISTANT = record(optional={"model": string(), **_assistant})
+CREATE_ASSISTANT = record({"model": _model}, _assistant)
+MODIFY_ASSISTANT = record(optional={"model": _model, **_assistant})
 
 CREATE_MESSAGE = record(
     {
@@ -162,9 +164,8 @@ MODIFY_THREAD = record(optional={"tool_resources": _tool_resources, "metadata": 
 MODIFY_METADATA = record(optional={"metadata": nullable(metadata)})
 
 _run: dict[str, Check] = {
-    "model": nullable(string()),
-    "reasoning_effort": _reasoning_effort,
-    "instructions": nullable(string()),
+    "model": nullable(_model),
+    "instructions": _instructions,
     "tools": nullable(array(_tool, maximum=20)),
     "metadata": nullable(metadata),
     "temperature": nullable(number(0, 2)),
@@ -182,7 +183,12 @@ _run: dict[str, Check] = {
 
 CREATE_RUN = record(
     {"assistant_id": string()},
-    {**_run, "additional_instructions": nullable(string()), "additional_messages": nullable(array(CREATE_MESSAGE))},
+    {
+        **_run,
+        "reasoning_effort": _reasoning_effort,
+        "additional_instructions": _instructions,
+        "additional_messages": nullable(array(CREATE_MESSAGE)),
+    },
 )
 CREATE_THREAD_AND_RUN = record(
     {"assistant_id": string()}, {**_run, "thread": nullable(CREATE_THREAD), "tool_resources": _tool_resources}

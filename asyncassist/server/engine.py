@@ -205,6 +205,9 @@ class Engine:
         run = await self._journal.start(run_id)
         if run is None:
             return
+        if (limit := self._journal.limit_reached(run)) is not None:
+            self._note(await self._journal.stop_short(run_id, limit))
+            return
         draft = Draft(run)
         try:
             reply = await self._answer(run, draft)
@@ -224,7 +227,7 @@ class Engine:
         """Ask the backend. All of the reply's text is in the draft then."""
         turn = Turn(
             run,
-            partial(read_messages, self._store, run.thread_id),
+            partial(read_messages, self._store, run.thread_id, budget=_budget(run)),
             partial(read_rounds, self._store, run.id),
             partial(self._emit, draft),
         )
@@ -292,3 +295,9 @@ class Engine:
             self._cut_stream(run_id)
         if (scope := self._scopes.get(run_id)) is not None:
             scope.cancel()
+
+
+def _budget(run: Run) -> int | None:
+    """The tokens a run's messages may have where trimming them is left to us; None where it says how many it wants."""
+    truncation = run.truncation_strategy
+    return run.max_prompt_tokens if truncation is None or truncation.type == "auto" else None

@@ -15,6 +15,8 @@ __all__ = [
     "ApiError",
     "active_run",
     "body_too_large",
+    "body_too_slow",
+    "invalid_beta",
     "invalid_json",
     "invalid_type",
     "invalid_value",
@@ -31,6 +33,8 @@ __all__ = [
     "outputs_not_wanted",
     "run_deleted",
     "server_failed",
+    "too_many_bodies",
+    "unknown_parameter",
     "unknown_route",
     "wrong_key",
 ]
@@ -102,6 +106,18 @@ def out_of_bounds(param: str, what: str, expected: str, got: object, code: str) 
     return ApiError(400, message, param=param, code=code)
 
 
+def unknown_parameter(param: str) -> ApiError:
+    return ApiError(400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+
+
+def invalid_beta() -> ApiError:
+    message = (
+        "You must provide the 'OpenAI-Beta' header to access the Assistants API. "
+        "Please try again by setting the header 'OpenAI-Beta: assistants=v2'."
+    )
+    return ApiError(400, message, code="invalid_beta")
+
+
 def not_offered(param: str, message: str) -> ApiError:
     """The API has it, this server does not."""
     return ApiError(400, message, param=param, code="unsupported_parameter")
@@ -165,8 +181,19 @@ def body_too_large(limit: int) -> ApiError:
     return ApiError(413, f"The body of the request is larger than {limit} bytes.", code="request_too_large")
 
 
+def body_too_slow() -> ApiError:
+    # Where the rest of the body would begin a next request nobody could read it as one.
+    message = "The body of the request came too slowly, or not at all."
+    return ApiError(408, message, code="request_timeout", headers={"connection": "close"})
+
+
 def server_failed() -> ApiError:
     return ApiError(500, "The server had an error while processing your request.", type="server_error")
+
+
+def too_many_bodies() -> ApiError:
+    message = "The server is receiving too much at once. Try again later."
+    return ApiError(503, message, type="server_error", headers={"retry-after": "1", "connection": "close"})
 
 
 def not_running() -> ApiError:

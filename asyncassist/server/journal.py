@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from asyncassist.models import Message, Run, RunCompletionUsage, RunLastError, RunStep, Thread
 from asyncassist.server import events, states
@@ -168,9 +168,27 @@ class Journal:
 
     # Other endings.
 
+    def limit_reached(self, run: Run) -> str | None:
+        """The limit of a run that its turns so far have used up; None while there is something left."""
+        used = self._entry(run.id).usage
+        for limit, tokens in (
+            ("max_prompt_tokens", used.prompt_tokens),
+            ("max_completion_tokens", used.completion_tokens),
+        ):
+            allowed: int | None = getattr(run, limit)
+            if allowed is not None and (tokens or 0) >= allowed:
+                return limit
+        return None
+
+    async def stop_short(self, run_id: str, limit: str) -> Run | None:
+        """End a run that may not have another turn."""
+        usage = self._entry(run_id).usage
+        return await self._try(run_id, partial(states.stop_short, now=self._now(), usage=usage, reason=limit))
+
     async def fail(self, run_id: str, code: str, message: str) -> Run | None:
         """End a run whose backend could not answer."""
-        fail = partial(states.fail, now=self._now(), code=code, message=message)
+        usage = self._entry(run_id).usage
+        fail = partial(states.fail, now=self._now(), usage=usage, code=code, message=message)
         error = RunLastError(code=code, message=message)
         return await self._try(run_id, fail, self._end(run_id, Ending("failed", "run_failed", error=error)))
 
@@ -184,12 +202,13 @@ class Journal:
 
     async def confirm_cancel(self, run_id: str) -> Run | None:
         """End a run that was asked to."""
-        confirm = partial(states.confirm_cancel, now=self._now())
+        confirm = partial(states.confirm_cancel, now=self._now(), usage=self._entry(run_id).usage)
         return await self._try(run_id, confirm, self._end(run_id, Ending("cancelled", "run_cancelled")))
 
     async def expire(self, run_id: str) -> Run | None:
         """End a run that took too long."""
-        return await self._try(run_id, states.expire, self._end(run_id, Ending("expired", "run_expired")))
+        expire = partial(states.expire, usage=self._entry(run_id).usage)
+        return await self._try(run_id, expire, self._end(run_id, Ending("expired", "run_expired")))
 
     def forget(self, run_id: str, error: object) -> None:
         """Forget a run of which no more will be told. Its stream ends with the error."""
@@ -264,10 +283,13 @@ class Journal:
                 step, text = entry.draft.step, entry.draft.text
             if step is None:
                 return ()
-            now = self._now()
-            edits = [Edit(RunStep, step.id, partial(states.end_step, ending=ending, now=now))]
-            if (message_id := message_id_of(step)) is not None:
-                end_message = partial(states.end_message, ending=ending, text=text, now=now)
+            now, message_id = self._now(), message_id_of(step)
+            ended = ending
+            if ending.usage is None:  # nobody has counted what it was doing, but a round of tools was counted before
+                ended = evolve(ending, usage=entry.round_usage if message_id is None else _NO_USAGE)
+            edits = [Edit(RunStep, step.id, partial(states.end_step, ending=ended, now=now))]
+            if message_id is not None:
+                end_message = partial(states.end_message, ending=ended, text=text, now=now)
                 edits.insert(0, Edit(Message, message_id, end_message))
             return edits
 

@@ -7,7 +7,7 @@ import secrets
 import string
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -24,6 +24,7 @@ from asyncassist.server.transport import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from socket import socket
     from types import TracebackType
     from typing import Self
 
@@ -67,6 +68,8 @@ class LocalServer:
         new_id: makes an id that starts with a prefix, such as ``run_``. Each must be new.
         api_keys: the keys that are let in; None lets everybody in.
         run_seconds: how long a run may take before it expires.
+        strict: whether to refuse, with a 400, what the hosted API refused and most servers let pass: query parameters
+            and fields of bodies it does not know, and requests without the header ``OpenAI-Beta: assistants=v2``.
 
     Attributes:
         app: the ASGI app.
@@ -86,6 +89,7 @@ class LocalServer:
         new_id: Callable[[str], str] = random_id,
         api_keys: Sequence[str] | None = None,
         run_seconds: float = 600.0,
+        strict: bool = False,
     ) -> None:
         if isinstance(api_keys, str) or (api_keys is not None and not all(api_keys)):
             raise UsageError("api_keys must be a list of keys, none of them empty")
@@ -95,6 +99,8 @@ class LocalServer:
         store = MemoryStore() if store is None else store
         backend = OfflineBackend(sleep=sleep) if backend is None else backend
         self._engine = Engine(store, backend, clock=clock, sleep=sleep, new_id=new_id)
+        self._parts = (store, backend)
+        self._opened = AsyncExitStack()
         self._task_group: TaskGroup | None = None
         self._loop: object = None
         self._ports: set[Port] = set()
@@ -103,6 +109,7 @@ class LocalServer:
             new_id=new_id,
             poll_after_ms=self._poll_after_ms,
             api_keys=self._api_keys,
+            strict=strict,
             lifespan=lambda app: _Lifespan(self),
         )
         self.transport = LocalTransport(self.app, self._task_group_here)
@@ -118,11 +125,11 @@ class LocalServer:
         return AsyncClient(base_url="http://local/v1", api_key=api_key, transport=self.transport)
 
     @asynccontextmanager
-    async def on_port(self, port: int = 0) -> AsyncGenerator[str, None]:
+    async def on_port(self, port: int | socket = 0) -> AsyncGenerator[str, None]:
         """Serve on a port of this machine as well, over plain HTTP, on asyncio only.
 
         Args:
-            port: 0 for any free one.
+            port: 0 for any free one. A socket that listens, at whatever address, is served and closed.
 
         Yields:
             The base URL.
@@ -157,6 +164,7 @@ class LocalServer:
     async def __aenter__(self) -> Self:
         if self._task_group is not None:
             raise UsageError("the server is running already")
+        await self._open_parts()
         task_group = anyio.create_task_group()
         await task_group.__aenter__()
         self._task_group = task_group
@@ -169,6 +177,23 @@ class LocalServer:
         return self
 
     async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._stop(exc_type, exc, traceback)
+        finally:
+            # Not shielded here: a part may have entered scopes of its own when it was opened.
+            await self._opened.aclose()
+
+    async def _open_parts(self) -> None:
+        """Call the methods ``open`` of the store and the backend, where they have them, and note their ``aclose``."""
+        async with AsyncExitStack() as opened:
+            for part in self._parts:
+                await _method(part, "open")()
+                opened.push_async_callback(_method(part, "aclose"))
+            self._opened = opened.pop_all()
+
+    async def _stop(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         task_group = self._task_group
@@ -200,6 +225,15 @@ class LocalServer:
     def _poll_after_ms(self) -> int:
         # The more runs are being polled, the slower each: one more poll every millisecond is what a core can bear.
         return min(50 + self._engine.active_runs, 5000)
+
+
+async def _nothing() -> None:
+    pass
+
+
+def _method(part: object, name: str) -> Callable[[], Awaitable[object]]:
+    method: Callable[[], Awaitable[object]] | None = getattr(part, name, None)
+    return _nothing if method is None else method
 
 
 def _is_cancellation(exc: BaseException) -> bool:

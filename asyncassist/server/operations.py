@@ -146,7 +146,7 @@ class Operations:
         return AssistantDeleted(id=assistant_id, deleted=True)
 
     async def list_assistants(self, query: Query) -> Page[Assistant]:
-        return await self._store.page(Assistant, page_query(query))
+        return _answered(await self._store.page(Assistant, page_query(query)))
 
     # Threads
 
@@ -171,7 +171,7 @@ class Operations:
 
     async def list_threads(self, query: Query) -> Page[Thread]:
         """List all threads. Not among the 23 operations, but some servers and clients have it."""
-        return await self._store.page(Thread, page_query(query))
+        return _answered(await self._store.page(Thread, page_query(query)))
 
     # Messages
 
@@ -204,10 +204,10 @@ class Operations:
             run = await self._store.get(Run, run_id)
             if run is None or run.thread_id != thread_id:
                 page_query(query)
-                return Page(has_more=False)
+                return _answered(Page(has_more=False))
             within = run_id
         page = await self._store.page(Message, page_query(query), within=within)
-        return evolve(page, data=tuple(map(self._engine.with_text_so_far, page.data)))
+        return _answered(evolve(page, data=tuple(map(self._engine.with_text_so_far, page.data))))
 
     # Runs
 
@@ -233,7 +233,7 @@ class Operations:
 
     async def list_runs(self, thread_id: str, query: Query) -> Page[Run]:
         await self._get(Thread, thread_id)
-        return await self._store.page(Run, page_query(query), within=thread_id)
+        return _answered(await self._store.page(Run, page_query(query), within=thread_id))
 
     async def cancel_run(self, thread_id: str, run_id: str) -> Run:
         await self.get_run(thread_id, run_id)
@@ -269,7 +269,7 @@ class Operations:
 
     async def list_run_steps(self, thread_id: str, run_id: str, query: Query) -> Page[RunStep]:
         await self.get_run(thread_id, run_id)
-        return await self._store.page(RunStep, page_query(query), within=run_id)
+        return _answered(await self._store.page(RunStep, page_query(query), within=run_id))
 
     # What several of them need
 
@@ -336,6 +336,11 @@ class Operations:
 
 def _stream_for(body: Body) -> EventStream | None:
     return EventStream() if body.get("stream") else None
+
+
+def _answered(page: Page[_R]) -> Page[_R]:
+    """A page as it is answered: the API declares its cursors strings, so an empty one has empty ones."""
+    return page if page.data else evolve(page, first_id="", last_id="")
 
 
 def _found(record: _R | None, kind: type[_R], id: str) -> _R:

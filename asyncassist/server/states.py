@@ -60,6 +60,11 @@ __all__ = [
 
 _UNDER_WAY = ("queued", "in_progress", "requires_action")
 
+#: Why a run can have failed, and why a step: clients decide by these codes and need not know others.
+_OTHER_ERROR = "server_error"
+_RUN_ERRORS = ("rate_limit_exceeded", "invalid_prompt", _OTHER_ERROR)
+_STEP_ERRORS = ("rate_limit_exceeded", _OTHER_ERROR)
+
 
 class IllegalTransition(Exception):
     """A run cannot go from its state to the one that was asked for.
@@ -115,10 +120,10 @@ def stop_short(run: Run, now: int, usage: RunCompletionUsage, reason: str) -> Ru
     return _move(run, ("in_progress",), "incomplete", **ending)
 
 
-def fail(run: Run, now: int, code: str, message: str) -> Run:
+def fail(run: Run, now: int, usage: RunCompletionUsage, code: str, message: str) -> Run:
     """End a run whose backend could not answer."""
-    error = RunLastError(code=code, message=message)
-    return _move(run, ("in_progress",), "failed", failed_at=now, expires_at=None, last_error=error)
+    error = RunLastError(code=code if code in _RUN_ERRORS else _OTHER_ERROR, message=message)
+    return _move(run, ("in_progress",), "failed", failed_at=now, expires_at=None, usage=usage, last_error=error)
 
 
 def cancel(run: Run) -> Run:
@@ -126,14 +131,14 @@ def cancel(run: Run) -> Run:
     return _move(run, _UNDER_WAY, "cancelling", required_action=None)
 
 
-def confirm_cancel(run: Run, now: int) -> Run:
+def confirm_cancel(run: Run, now: int, usage: RunCompletionUsage) -> Run:
     """End a run that was asked to."""
-    return _move(run, ("cancelling",), "cancelled", cancelled_at=now, expires_at=None)
+    return _move(run, ("cancelling",), "cancelled", cancelled_at=now, expires_at=None, usage=usage)
 
 
-def expire(run: Run) -> Run:
+def expire(run: Run, usage: RunCompletionUsage) -> Run:
     """End a run that took too long. ``expires_at`` stays and says when that was."""
-    return _move(run, (*_UNDER_WAY, "cancelling"), "expired", required_action=None)
+    return _move(run, (*_UNDER_WAY, "cancelling"), "expired", usage=usage, required_action=None)
 
 
 @frozen
@@ -152,7 +157,10 @@ def end_step(step: RunStep, ending: Ending, now: int) -> RunStep:
     if step.status != "in_progress":
         return step
     times: dict[str, Any] = {f"{ending.step_status}_at": now}
-    return attrs.evolve(step, status=ending.step_status, usage=ending.usage, last_error=ending.error, **times)
+    error = ending.error
+    if error is not None and error.code not in _STEP_ERRORS:
+        error = attrs.evolve(error, code=_OTHER_ERROR)
+    return attrs.evolve(step, status=ending.step_status, usage=ending.usage, last_error=error, **times)
 
 
 def end_message(message: Message, ending: Ending, text: str, now: int) -> Message:

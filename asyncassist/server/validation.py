@@ -1,7 +1,8 @@
 """Checks for what a client sent: small functions to compose, each takes a value and the path to it.
 
 A check returns the value to go on with or raises an ``ApiError`` that names the path in ``param``. Scalars are never
-coerced. Fields a record does not know are ignored, as the servers in the field do; ``bodies.py`` composes the records.
+coerced. Fields a record does not know are left out, as the servers in the field do; `unknown_field` finds them for
+those who would refuse them. ``bodies.py`` composes the records.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from asyncassist.server import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "Check",
@@ -31,6 +32,7 @@ __all__ = [
     "refused",
     "string",
     "tagged",
+    "unknown_field",
 ]
 
 Check: TypeAlias = "Callable[[object, str], object]"
@@ -265,6 +267,27 @@ def _entries(value: object, path: str) -> list[object]:
     if (type(value) is float and not math.isfinite(value)) or _is_huge(value):
         raise errors.out_of_bounds(path, "number out of range", "a finite number", _shown(value), "invalid_value")
     return []
+
+
+def unknown_field(given: object, checked: object, path: str = "") -> str | None:
+    """Find a field that a check has left out, and give its path; None where it took all there was.
+
+    Args:
+        given: the JSON that came.
+        checked: what the check made of it.
+        path: where it stands; empty for the body itself.
+    """
+    inside: Iterable[tuple[object, object, str]] = ()
+    if isinstance(given, dict) and isinstance(checked, dict):
+        entries, known = cast("dict[str, object]", given), cast("dict[str, object]", checked)
+        for key in entries:
+            if key not in known:
+                return _join(path, _shown(key))
+        inside = [(value, known[key], _join(path, key)) for key, value in entries.items()]
+    elif isinstance(given, list) and isinstance(checked, list):
+        items = zip(cast("list[object]", given), cast("list[object]", checked), strict=True)
+        inside = [(item, taken, f"{path}[{index}]") for index, (item, taken) in enumerate(items)]
+    return next((found for part in inside if (found := unknown_field(*part)) is not None), None)
 
 
 def _is_huge(value: object) -> bool:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from asyncassist.server import LocalServer
+
 from .helpers import NOON
 
 if TYPE_CHECKING:
-    from asyncassist.server import LocalServer
-
     from .helpers import Api, Json
 
 pytestmark = pytest.mark.anyio
@@ -106,6 +106,28 @@ async def test_a_thread_can_be_made_of_nothing(api: Api, options: dict[str, Any]
     assert response.status_code == 200
     expected: Json = {"id": "thread_1", "object": "thread", "created_at": NOON, "tool_resources": {}, "metadata": {}}
     assert expected == response.json()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}"])
+async def test_a_content_type_needs_no_body(api: Api, content: bytes) -> None:
+    """A content type without a body, or an empty object, is fine where nothing has to be said."""
+    run = await api.until(await api.run(), "completed")
+    base = f"/threads/{run['thread_id']}"
+    options: dict[str, Any] = {"headers": {"content-type": "application/json"}, "content": content}
+
+    statuses = [
+        (await api.http.request(method, path, **options)).status_code
+        for method, path in (
+            ("POST", f"{base}/runs/{run['id']}"),
+            ("POST", f"/assistants/{run['assistant_id']}"),
+            ("GET", f"{base}/messages"),
+            ("POST", f"{base}/runs/{run['id']}/cancel"),
+            ("DELETE", base),
+            ("DELETE", f"/assistants/{run['assistant_id']}"),
+        )
+    ]
+
+    assert statuses == [200, 200, 200, 400, 200, 200]
 
 
 async def test_a_thread_starts_with_its_messages(api: Api) -> None:
@@ -369,16 +391,52 @@ async def test_messages_are_filtered_by_run(api: Api) -> None:
     assert [run["id"]] == [message["run_id"] for message in (await api.get(path, run_id=run["id"]))["data"]]
     for unknown in (other["id"], "run_none"):
         page = await api.get(path, run_id=unknown)
-        assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+        assert page == {"object": "list", "data": [], "first_id": "", "last_id": "", "has_more": False}
 
 
-@pytest.mark.parametrize("base", ["http://local/v1/", "http://local/"])
-async def test_the_api_is_served_under_v1_and_at_the_root(server: LocalServer, base: str) -> None:
-    """Both base URLs that clients use reach the same objects."""
-    async with httpx.AsyncClient(transport=server.transport, base_url=base) as http:
+PREFIXES = ["", "/v1", "/openai", "/openai/v1", "/api/projects/my%20project"]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_the_api_is_served_under_the_paths_of_clients(server: LocalServer, prefix: str) -> None:
+    """All base URLs that clients have reach the same objects, with their parameters."""
+    async with httpx.AsyncClient(transport=server.transport, base_url=f"http://local{prefix}") as http:
         response = await http.post("/assistants", json={"model": "m"}, params={"api-version": "v1"})
+        client = server.client()
+        seen = await client.get_assistant(response.json()["id"])
+        listed = await http.get("/assistants")
+        missing = await http.get("/assistants/asst_none")
+        unknown = await http.get("/nowhere")
 
-    assert response.status_code == 200
+    assert (response.status_code, seen.model, len(listed.json()["data"])) == (200, "m", 1)
+    assert missing.json()["error"]["message"] == "No assistant found with id 'asst_none'."
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v2/assistants", "/openai/v2/assistants", "/v1/v1/threads", "/api/projects/threads"])
+async def test_other_prefixes_are_unknown(server: LocalServer, path: str) -> None:
+    """The API is not found under just any path."""
+    async with httpx.AsyncClient(transport=server.transport, base_url="http://local") as http:
+        response = await http.get(path)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_anybody_may_ask_for_the_health(prefix: str) -> None:
+    """The server says that it is there, also to those without a key, and to no other method."""
+    async with (
+        LocalServer(api_keys=["secret"], strict=True) as server,
+        httpx.AsyncClient(transport=server.transport, base_url=f"http://local{prefix}") as http,
+    ):
+        response = await http.get("/health")
+        head = await http.head("/health")
+        posted = await http.post("/health")
+        inside = await http.get("/health/assistants")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    assert response.headers["x-request-id"].startswith("req_")
+    assert (head.status_code, posted.status_code, inside.status_code) == (200, 405, 401)
 
 
 async def test_every_answer_has_the_headers_of_the_api(api: Api) -> None:

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from asyncassist import ActiveRunError, AsyncClient, NotFoundError, PollPolicy
-from asyncassist.server import LocalServer, OfflineBackend
+from asyncassist.server import FunctionCall, LocalServer, OfflineBackend, Rule
 
 from .helpers import Clock, SteeredBackend, counted_ids
 
@@ -107,14 +107,20 @@ def sdk_for(server: LocalServer, base_url: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=base_url, api_key="any", max_retries=0, http_client=http_client)
 
 
-@pytest.fixture
-async def sdk(server: LocalServer) -> AsyncIterator[openai.AsyncOpenAI]:
+async def test_every_operation_by_the_openai_sdk(server: LocalServer) -> None:
+    """All operations of the SDK's beta client work in process, its polling helpers included."""
     async with sdk_for(server, "http://local/v1") as sdk:
-        yield sdk
+        await use_everything(sdk)
 
 
-async def test_every_operation_by_the_openai_sdk(sdk: openai.AsyncOpenAI) -> None:
-    """All operations of the SDK's beta client work, its polling helpers included."""
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_every_operation_by_the_openai_sdk_on_a_port(server: LocalServer) -> None:
+    """All of them work with the SDK as it comes, against a port."""
+    async with server.on_port() as url, openai.AsyncOpenAI(base_url=url, api_key="any", max_retries=0) as sdk:
+        await use_everything(sdk)
+
+
+async def use_everything(sdk: openai.AsyncOpenAI) -> None:
     assistants, threads = sdk.beta.assistants, sdk.beta.threads
 
     assistant = await assistants.create(model="m", tools=[{"type": "code_interpreter"}])
@@ -163,3 +169,47 @@ async def test_the_openai_sdk_can_cancel(clock: Clock, backend: SteeredBackend) 
         ended = await sdk.beta.threads.runs.poll(run.id, thread_id=run.thread_id)
 
     assert (cancelling.status, ended.status) == ("cancelling", "cancelled")
+
+
+async def test_the_openai_sdk_submits_outputs() -> None:
+    """Outputs are handed in by the SDK, the last ones with its helper that waits for the end."""
+    calls = [FunctionCall("f", {"n": 1}), FunctionCall("f", {"n": 2})]
+    script = [Rule(calls=calls, say="{outputs[0]}, {outputs[1]}")]
+    async with LocalServer(OfflineBackend(script)) as server, sdk_for(server, "http://local/v1") as sdk:
+        runs = sdk.beta.threads.runs
+        assistant = await sdk.beta.assistants.create(model="m")
+        run = await sdk.beta.threads.create_and_run_poll(assistant_id=assistant.id)
+        again = await runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=outputs_for(run, "one"))
+        run = await runs.poll(again.id, thread_id=run.thread_id)
+        ended = await runs.submit_tool_outputs_and_poll(
+            run_id=run.id, thread_id=run.thread_id, tool_outputs=outputs_for(run, "two")
+        )
+        messages = await sdk.beta.threads.messages.list(run.thread_id)
+
+    content: Any = messages.data[0].content[0]
+    assert (again.status, run.status, ended.status) == ("queued", "requires_action", "completed")
+    assert content.text.value == "one, two"
+
+
+def outputs_for(run: Any, output: str) -> Any:
+    calls = run.required_action.submit_tool_outputs.tool_calls
+    return [{"tool_call_id": call.id, "output": output} for call in calls]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_openai_sdks_client_for_azure() -> None:
+    """The SDK's other client finds the same API: with Azure's path, ``api-version``, and its header for the key."""
+    async with LocalServer(api_keys=["local"]) as server, server.on_port() as url:
+        endpoint = url.removesuffix("/v1")
+        options: Any = {"azure_endpoint": endpoint, "api_version": "2024-05-01-preview", "max_retries": 0}
+        async with openai.AsyncAzureOpenAI(api_key="local", **options) as sdk:
+            assistant = await sdk.beta.assistants.create(model="m")
+            run = await sdk.beta.threads.create_and_run_poll(assistant_id=assistant.id)
+        async with openai.AsyncAzureOpenAI(api_key="wrong", **options) as sdk:
+            with pytest.raises(openai.AuthenticationError, match="Incorrect API key"):
+                await sdk.beta.assistants.list()
+        async with openai.AsyncAzureOpenAI(azure_ad_token="local", **options) as sdk:
+            listed = [item.id async for item in sdk.beta.assistants.list()]
+
+    assert run.status == "completed"
+    assert [assistant.id] == listed

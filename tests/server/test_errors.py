@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from asyncassist import UsageError
-from asyncassist.server import LocalServer
+from asyncassist.server import LocalServer, MemoryStore
 
 from .helpers import Api
 
@@ -47,6 +47,9 @@ CASES: list[tuple[str, object, str, str | None]] = [
     (A, "x", "invalid_type", "body"),
     (A, {"model": 1}, "invalid_type", "model"),
     (A, {"model": None}, "invalid_type", "model"),
+    (A, {"model": "m" * 257}, "string_above_max_length", "model"),
+    (A + "/asst_1", {"model": "m" * 257}, "string_above_max_length", "model"),
+    (A + "/asst_1", {"model": None}, "invalid_type", "model"),
     (A, {"model": "m", "name": "n" * 257}, "string_above_max_length", "name"),
     (A, {"model": "m", "description": "d" * 513}, "string_above_max_length", "description"),
     (A, {"model": "m", "instructions": "i" * 256_001}, "string_above_max_length", "instructions"),
@@ -129,6 +132,26 @@ CASES: list[tuple[str, object, str, str | None]] = [
     (M, message(attachments=[{"file_id": "f"}]), "missing_required_parameter", "attachments[0].tools"),
     (R, {}, "missing_required_parameter", "assistant_id"),
     (R, {"assistant_id": "x", "stream": "yes"}, "invalid_type", "stream"),
+    (R, {"assistant_id": "x", "model": "m" * 257}, "string_above_max_length", "model"),
+    (R, {"assistant_id": "x", "instructions": "i" * 256_001}, "string_above_max_length", "instructions"),
+    (
+        R,
+        {"assistant_id": "x", "additional_instructions": "i" * 256_001},
+        "string_above_max_length",
+        "additional_instructions",
+    ),
+    (R, {"assistant_id": "x", "metadata": {"k": None}}, "invalid_type", "metadata.k"),
+    ("/threads/runs", {"assistant_id": "x", "model": "m" * 257}, "string_above_max_length", "model"),
+    ("/threads/runs", {}, "missing_required_parameter", "assistant_id"),
+    (
+        "/threads/runs",
+        {"assistant_id": "x", "thread": {"messages": [message(content=[{"type": "text", "text": 1}])]}},
+        "invalid_type",
+        "thread.messages[0].content[0].text",
+    ),
+    (T, {"metadata": {str(n): "" for n in range(17)}}, "object_above_max_length", "metadata"),
+    (M + "/msg_1", {"metadata": {"k" * 65: ""}}, "key_above_max_length", "metadata." + "k" * 64 + "..."),
+    (R + "/run_1", {"metadata": {"k": "v" * 513}}, "string_above_max_length", "metadata.k"),
     (R, {"assistant_id": "x", "max_prompt_tokens": 255}, "integer_below_min_value", "max_prompt_tokens"),
     (R, {"assistant_id": "x", "max_prompt_tokens": 256.5}, "invalid_type", "max_prompt_tokens"),
     (R, {"assistant_id": "x", "max_completion_tokens": 10**400}, "integer_above_max_value", "max_completion_tokens"),
@@ -262,10 +285,18 @@ async def locked() -> AsyncIterator[Api]:
         yield Api(http)
 
 
-@pytest.mark.parametrize("value", ["Bearer first", "bearer second", "Bearer  first "])
-async def test_a_right_key_is_let_in(locked: Api, value: str) -> None:
-    """Any of the keys opens the server."""
-    response = await locked.http.get("/assistants", headers={"Authorization": value})
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer first"},
+        {"Authorization": "bearer second"},
+        {"Authorization": "Bearer  first "},
+        {"api-key": "second"},
+    ],
+)
+async def test_a_right_key_is_let_in(locked: Api, headers: dict[str, str]) -> None:
+    """Any of the keys opens the server, in the API's header or in the one of Azure's clients."""
+    response = await locked.http.get("/assistants", headers=headers)
 
     assert response.status_code == 200
 
@@ -278,6 +309,9 @@ async def test_a_right_key_is_let_in(locked: Api, value: str) -> None:
         ({"Authorization": "Bearer third"}, "invalid_api_key"),
         ({"Authorization": b"Bearer \xe9"}, "invalid_api_key"),
         ({"Authorization": "Bearer"}, "invalid_api_key"),
+        ({"Authorization": "Bearer third", "api-key": "first"}, "invalid_api_key"),
+        ({"api-key": "third"}, "invalid_api_key"),
+        ({"api-key": ""}, None),
     ],
 )
 @pytest.mark.parametrize("path", ["/assistants", "/nowhere"])
@@ -343,16 +377,12 @@ async def test_a_client_that_goes_away_is_no_error(server: LocalServer, caplog: 
 async def test_a_failing_store_is_a_server_error(caplog: pytest.LogCaptureFixture) -> None:
     """What goes wrong inside is a 500 in the API's envelope that gives nothing away, and is logged."""
 
-    class Broken:
-        def __getattr__(self, name: str) -> Any:
+    class Broken(MemoryStore):
+        async def page(self, *args: Any, **options: Any) -> Any:
             raise RuntimeError("secret of the store")
 
-        async def active_runs(self) -> list[Any]:
-            return []
-
-    store: Any = Broken()
     async with (
-        LocalServer(store=store) as server,
+        LocalServer(store=Broken()) as server,
         httpx.AsyncClient(transport=server.transport, base_url="http://local/v1") as http,
     ):
         error = await Api(http).refused("GET", "/assistants", 500)

@@ -198,11 +198,13 @@ LIKELY = st.fixed_dictionaries(
     )
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_no_json_makes_the_server_fail(calls: list[tuple[str, str, object]]) -> None:
+@pytest.mark.parametrize("strict", [False, True])
+async def test_no_json_makes_the_server_fail(strict: bool, calls: list[tuple[str, str, object]]) -> None:
     """Whatever is sent in whatever order, each answer is JSON with a 2xx or a 4xx, and what is stored can be read."""
+    headers = {"OpenAI-Beta": "assistants=v2"}
     async with (
-        LocalServer(new_id=counted_ids()) as server,
-        httpx.AsyncClient(transport=server.transport, base_url="http://local/v1") as http,
+        LocalServer(new_id=counted_ids(), strict=strict) as server,
+        httpx.AsyncClient(transport=server.transport, base_url="http://local/v1", headers=headers) as http,
     ):
         await http.post("/assistants", json={"model": "m"})
         await http.post("/threads", json={"messages": [{"role": "user", "content": "hi"}]})

@@ -132,7 +132,7 @@ async def test_what_is_not_there_is_an_empty_page(api: Api, query: dict[str, obj
 
     page = await api.get("/assistants", **query)
 
-    assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    assert page == {"object": "list", "data": [], "first_id": "", "last_id": "", "has_more": False}
 
 
 @pytest.mark.anyio

@@ -335,6 +335,8 @@ class Waiting:
         )
         step = RunStep(
             id="step_tools",
+            created_at=self.run["created_at"],
+            assistant_id=self.run["assistant_id"],
             thread_id=self.run["thread_id"],
             run_id=self.run["id"],
             type="tool_calls",

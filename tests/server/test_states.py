@@ -14,6 +14,7 @@ from asyncassist.models import (
     MessageIncompleteDetails,
     Run,
     RunCompletionUsage,
+    RunLastError,
     RunStep,
     RunStepDetailsMessageCreation,
     RunStepDetailsToolCalls,
@@ -36,10 +37,10 @@ MOVES: dict[str, Transition] = {
     "accept_outputs": states.accept_outputs,
     "complete": partial(states.complete, now=20, usage=USAGE),
     "stop_short": partial(states.stop_short, now=20, usage=USAGE, reason="max_completion_tokens"),
-    "fail": partial(states.fail, now=20, code="server_error", message="sorry"),
+    "fail": partial(states.fail, now=20, usage=USAGE, code="server_error", message="sorry"),
     "cancel": states.cancel,
-    "confirm_cancel": partial(states.confirm_cancel, now=20),
-    "expire": states.expire,
+    "confirm_cancel": partial(states.confirm_cancel, now=20, usage=USAGE),
+    "expire": partial(states.expire, usage=USAGE),
 }
 
 ALLOWED = {
@@ -108,8 +109,8 @@ def changes(before: Run, after: Run) -> dict[str, object]:
     [
         ("queued", "start", {"started_at": 20}),
         ("in_progress", "complete", {"completed_at": 20, "expires_at": None, "usage": USAGE}),
-        ("in_progress", "expire", {}),
-        ("cancelling", "confirm_cancel", {"cancelled_at": 20, "expires_at": None}),
+        ("in_progress", "expire", {"usage": USAGE}),
+        ("cancelling", "confirm_cancel", {"cancelled_at": 20, "expires_at": None, "usage": USAGE}),
     ],
 )
 def test_a_move_changes_what_belongs_to_it(status: str, name: str, expected: dict[str, object]) -> None:
@@ -128,6 +129,25 @@ def test_bad_endings_say_why() -> None:
     assert (failed.last_error.code, failed.last_error.message, failed.failed_at) == ("server_error", "sorry", 20)
     assert incomplete.incomplete_details is not None
     assert (incomplete.incomplete_details.reason, incomplete.usage) == ("max_completion_tokens", USAGE)
+
+
+@pytest.mark.parametrize(
+    ("code", "of_the_run", "of_the_step"),
+    [
+        ("server_error", "server_error", "server_error"),
+        ("rate_limit_exceeded", "rate_limit_exceeded", "rate_limit_exceeded"),
+        ("invalid_prompt", "invalid_prompt", "server_error"),
+        ("my_code", "server_error", "server_error"),
+    ],
+)
+def test_errors_have_the_codes_of_the_api(code: str, of_the_run: str, of_the_step: str) -> None:
+    """A code the API does not have there is told as a server error: clients know no others. The message stays."""
+    failed = states.fail(run("in_progress"), 20, USAGE, code, "sorry")
+    ending = states.Ending("failed", "run_failed", error=RunLastError(code=code, message="sorry"))
+    step = states.end_step(RunStep(id="step_1", thread_id="t", status="in_progress"), ending, 20)
+
+    assert RunLastError(code=of_the_run, message="sorry") == failed.last_error
+    assert RunLastError(code=of_the_step, message="sorry") == step.last_error
 
 
 def test_a_run_asks_for_outputs_until_it_gets_them() -> None:

@@ -87,7 +87,7 @@ async def test_a_slow_reader_slows_nothing_down(clock: Clock) -> None:
     async with serving(clock, backend) as here, await here.run() as stream:
         run = last_run(await stream.until(STARTED[-1]))
         backend.go_on(len(words) + 1)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while (await here.read(path_of(run), Run)).status != "completed":
                 await checkpoint()
         assert here.open_streams == 0

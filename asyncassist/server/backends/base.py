@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import field, frozen
-from attrs.validators import and_, deep_iterable, in_, instance_of, min_len, optional
+from attrs.validators import deep_iterable, in_, instance_of, optional
 
 from asyncassist._wire.json import dumps
+from asyncassist.errors import UsageError
 from asyncassist.models import RunCompletionUsage
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ class ToolRound:
 
     calls: tuple[RunStepDetailsToolCallsFunction, ...]
     """Each with its id, name and arguments, and its output in ``call.function.output``."""
+    message_id: str | None = None
+    """The message the run wrote before it asked for these calls; None where it wrote none."""
+    usage: RunCompletionUsage | None = None
+    """Tokens of the answer that asked for them; None where nothing is known of them."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -56,13 +62,16 @@ class Turn:
     async def messages(self, last: int | None = None) -> Sequence[Message]:
         """The thread's messages as far as the run's truncation strategy lets them be seen, oldest first.
 
-        What the run itself has said before it asked for tools is among them, with the run's id.
+        What the run itself has said before it asked for tools is among them, with the run's id. It does not count for
+        the strategy: a run that is to see one message does not lose its question to its own words.
 
         Args:
             last: how many of the newest; None for all.
         """
         truncation = self.run.truncation_strategy
         limit = truncation.last_messages if truncation is not None else None
+        if limit is not None:
+            limit += sum([round.message_id is not None for round in await self._rounds()])
         return await self._history(min((count for count in (last, limit) if count is not None), default=None))
 
     async def rounds(self) -> Sequence[ToolRound]:
@@ -86,15 +95,35 @@ def _as_json(arguments: str | Mapping[str, object]) -> str:
     return dumps(arguments).decode() if isinstance(arguments, Mapping) else arguments
 
 
+def _is(what: str, *kinds: type) -> Callable[[object, Any, object], None]:
+    """Return what refuses the values of a field that are of other types, in words a caller understands."""
+
+    def check(instance: object, attribute: Any, value: object) -> None:
+        if not isinstance(value, kinds):
+            of = f"{attribute.name} of a {type(instance).__name__}"
+            raise TypeError(f"{of} must be {what}, got {type(value).__name__}")
+
+    return check
+
+
+def _not_empty(instance: object, attribute: Any, value: str) -> None:
+    if not value:
+        raise UsageError(f"{attribute.name} of a {type(instance).__name__} is empty")
+
+
 @frozen
 class FunctionCall:
-    """A call of one of the run's functions, to be made by whoever started the run."""
+    """A call of one of the run's functions, to be made by whoever started the run.
 
-    name: str = field(validator=and_(instance_of(str), min_len(1)))
-    arguments: str = field(default="{}", converter=_as_json, validator=instance_of(str))
-    """JSON text, passed on as it is; may be given as a mapping."""
-    id: str | None = field(default=None, validator=optional(instance_of(str)))
-    """None lets the server make one."""
+    Attributes:
+        name: the function's name.
+        arguments: JSON text, passed on as it is; may be given as a mapping.
+        id: None lets the server make one.
+    """
+
+    name: str = field(validator=[_is("a str", str), _not_empty])
+    arguments: str = field(default="{}", converter=_as_json, validator=_is("a mapping, or JSON text in a str", str))
+    id: str | None = field(default=None, validator=_is("a str or None", str, NoneType))
 
 
 def _as_tuple(calls: Iterable[FunctionCall]) -> tuple[FunctionCall, ...]:
@@ -117,7 +146,7 @@ class Reply:
     )
     """The limit that cut the text short; None for a complete one."""
     tool_calls: tuple[FunctionCall, ...] = field(
-        default=(), converter=_as_tuple, validator=deep_iterable(instance_of(FunctionCall))
+        default=(), converter=_as_tuple, validator=deep_iterable(_is("FunctionCalls", FunctionCall))
     )
     """The calls the run is to wait for. None of them may have the id of another."""
 
@@ -142,7 +171,12 @@ class BackendError(Exception):
 
 
 class Backend(Protocol):
-    """Answers one run at a time, many runs concurrently."""
+    """Answers one run at a time, many runs concurrently.
+
+    A backend that holds something, such as connections, may have methods ``async def open(self)`` and
+    ``async def aclose(self)``. A server calls the first before it drives any run and the second when it drives none any
+    more, each time it is entered and left.
+    """
 
     async def answer(self, turn: Turn) -> Reply:
         """Answer the turn. It is cancelled when its run is cancelled or expires, and when the server is closed.

@@ -36,11 +36,15 @@ _Round: TypeAlias = "FunctionCall | Iterable[FunctionCall]"
 
 @frozen
 class Failure:
-    """How a run fails."""
+    """How a run fails.
+
+    Attributes:
+        message: what the run's ``last_error`` says.
+        code: ``server_error``, ``rate_limit_exceeded`` or ``invalid_prompt``.
+    """
 
     message: str = field(default="The backend was told to fail.", validator=instance_of(str))
     code: str = field(default="server_error", validator=instance_of(str))
-    """``server_error``, ``rate_limit_exceeded`` or ``invalid_prompt``."""
 
 
 def _as_rounds(rounds: Iterable[_Round]) -> tuple[tuple[FunctionCall, ...], ...]:
@@ -51,42 +55,41 @@ def _as_rounds(rounds: Iterable[_Round]) -> tuple[tuple[FunctionCall, ...], ...]
 class Rule:
     """What to do about a message: call tools, round by round, then say something, or fail.
 
-    Attributes are checked when a rule is made: a wrong one is a TypeError, a ValueError or a `UsageError`.
+    It is checked when it is made: a wrong attribute is a TypeError, a ValueError or a `UsageError`.
+
+    Attributes:
+        when: a text the message has to contain, or a pattern to be found in it. None matches every message.
+        calls: the rounds of tool calls. A round is one call, or several that are asked for at once.
+        say: the answer, after the last round. In a text ``{message}`` stands for the message and ``{outputs[0]}`` for
+            the first output of all rounds, ``{outputs[-1]}`` for the last; other braces stay as they are. A function
+            is given the outputs. None is the backend's usual answer, or none at all where there is a failure.
+        fail: the run fails with it, after it has said something, if it has.
+        stopped_by: the run ends incomplete, as if the answer had been cut short by this limit.
+        delay: seconds to wait before each round and before the answer. None is the backend's own delay.
     """
 
     when: str | re.Pattern[str] | None = field(default=None, validator=optional(instance_of((str, re.Pattern))))
-    """A text the message has to contain, or a pattern to be found in it. None matches every message."""
     calls: tuple[tuple[FunctionCall, ...], ...] = field(default=(), converter=_as_rounds)
-    """The rounds of tool calls. A round is one call, or several that are asked for at once."""
     say: str | Callable[[Sequence[str]], str] | None = None
-    """The answer, after the last round.
-
-    In a text ``{message}`` stands for the message and ``{outputs[0]}`` for the first output of all rounds,
-    ``{outputs[-1]}`` for the last; other braces stay as they are. A function is given the outputs. None is the
-    backend's usual answer, or none at all where there is a failure.
-    """
     fail: Failure | None = field(default=None, validator=optional(instance_of(Failure)))
-    """The run fails after it has said something, if it has."""
     stopped_by: Literal["max_completion_tokens", "max_prompt_tokens"] | None = field(
         default=None, validator=in_((None, "max_completion_tokens", "max_prompt_tokens"))
     )
-    """The run ends incomplete, as if the answer had been cut short by this limit."""
     delay: float | None = field(default=None, validator=optional(instance_of((int, float))))
-    """Seconds to wait before each round and before the answer. None is the backend's own delay."""
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.when, re.Pattern) and not isinstance(self.when.pattern, str):
             raise TypeError("when: a pattern of text, not of bytes")
         if not all(self.calls):
-            raise UsageError("a round of tool calls needs at least one call")
+            raise UsageError("calls: a round of tool calls needs at least one call")
         calls = [call for round in self.calls for call in round]
         for call in calls:
             if not isinstance(call, FunctionCall):
-                raise TypeError(f"a round is made of FunctionCall objects, not of {type(call).__name__}")
+                raise TypeError(f"calls: a round is made of FunctionCall objects, not of {type(call).__name__}")
         if isinstance(self.say, str):
             for match in _PLACEHOLDER.finditer(self.say):
                 if match[2] is not None and not -len(calls) <= int(match[2]) < len(calls):
-                    raise UsageError(f"{match[0]}: the rule has {len(calls)} tool calls")
+                    raise UsageError(f"say: {match[0]}: the rule has {len(calls)} tool calls")
         elif self.say is not None and not callable(self.say):
             raise TypeError(f"what to say is a str, a function or None, not {type(self.say).__name__}")
         if self.delay is not None and not 0 <= self.delay < math.inf:

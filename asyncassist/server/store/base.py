@@ -14,16 +14,32 @@ from attrs import frozen
 from asyncassist.models import Assistant, Message, Page, Run, RunStep, Thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["CHILDREN", "Edit", "PageQuery", "ParentMissing", "Record", "Store", "StoreError", "ThreadBusy", "owners"]
+__all__ = [
+    "CHILDREN",
+    "Edit",
+    "PageQuery",
+    "ParentMissing",
+    "Record",
+    "Store",
+    "StoreError",
+    "StoreFailed",
+    "ThreadBusy",
+    "check_additions",
+    "owners",
+]
 
 Record: TypeAlias = Assistant | Thread | Message | Run | RunStep
 R = TypeVar("R", Assistant, Thread, Message, Run, RunStep)
 
 
 class StoreError(Exception):
-    """A store did not write, because what is there does not allow it."""
+    """A store did not do what it was asked to."""
+
+
+class StoreFailed(StoreError):
+    """A store could not read or write, because its disk is full, for example. Nothing was written."""
 
 
 class ThreadBusy(StoreError):
@@ -68,7 +84,19 @@ class Edit:
 
 
 class Store(Protocol):
-    """What the server needs of a store."""
+    """What the server needs of a store. It is used between `open` and `aclose`, in one event loop."""
+
+    async def open(self) -> None:
+        """Make ready for use. What was kept when the store was last closed is there again.
+
+        Raises:
+            UsageError: it cannot be opened, or is open already; the message says why, and what helps.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is being written, and let go of everything. The store can be opened again."""
+        ...
 
     async def add(self, *records: Record) -> None:
         """Add all of the records, or none.
@@ -147,3 +175,39 @@ def owners(record: Record) -> tuple[str | None, ...]:
     if isinstance(record, RunStep):
         return (record.run_id,)
     return (None,)
+
+
+def check_additions(
+    records: Iterable[Record], *, has: Callable[[type[Record], str], bool], active: Mapping[str, str]
+) -> None:
+    """Decide whether records may be added.
+
+    Args:
+        records: those to be added, in their order.
+        has: tells whether an object is there.
+        active: the ids of the active runs by the ids of their threads.
+
+    Raises:
+        ThreadBusy: the thread of one of them has an active run.
+        ParentMissing: the thread or run one of them belongs to is not there.
+    """
+    added: set[tuple[type[Record], str]] = set()
+    starting: dict[str, str] = {}
+    for record in records:
+        added.add((type(record), record.id))
+        parent: type[Record]
+        if isinstance(record, Message | Run):
+            parent, parent_id = Thread, record.thread_id
+        elif isinstance(record, RunStep):
+            parent, parent_id = Run, record.run_id or ""
+        else:
+            continue
+        if (parent, parent_id) not in added and not has(parent, parent_id):
+            raise ParentMissing(parent, parent_id)
+        if isinstance(record, RunStep):
+            continue
+        run_id = starting.get(record.thread_id) or active.get(record.thread_id)
+        if run_id is not None and (isinstance(record, Run) or record.run_id != run_id):
+            raise ThreadBusy(record.thread_id, run_id)
+        if isinstance(record, Run) and not record.is_terminal:
+            starting[record.thread_id] = record.id

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, cast
 
 from asyncassist.models import Assistant, Message, Page, Run, RunStep, Thread
-from asyncassist.server.store.base import CHILDREN, ParentMissing, ThreadBusy, owners
+from asyncassist.server.store.base import CHILDREN, check_additions, owners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +24,12 @@ class MemoryStore:
         self._records: dict[type[Record], dict[str, Record]] = {kind: {} for kind in kinds}
         self._indexes: dict[tuple[type[Record], str | None], _Index] = {}
         self._active: dict[str, str] = {}  # thread id -> run id
+
+    async def open(self) -> None:
+        """Do nothing: there is nothing to open."""
+
+    async def aclose(self) -> None:
+        """Do nothing: what is kept stays."""
 
     async def add(self, *records: Record) -> None:
         self._check(records)
@@ -69,7 +75,8 @@ class MemoryStore:
             if (children := self._indexes.get((child_kind, id))) is not None:
                 for child in children.newest_first():
                     await self.delete(child_kind, child)
-        self._active.pop(id, None)
+        if isinstance(record, Run) and self._active.get(record.thread_id) == id:
+            del self._active[record.thread_id]
         return True
 
     async def page(self, kind: type[R], query: PageQuery, *, within: str | None = None) -> Page[R]:
@@ -92,20 +99,7 @@ class MemoryStore:
         return sorted(runs, key=lambda run: run.expires_at or 0)
 
     def _check(self, records: Iterable[Record]) -> None:
-        added: set[str] = set()
-        for record in records:
-            added.add(record.id)
-            if isinstance(record, RunStep):
-                self._check_parent(Run, record.run_id, added)
-            elif isinstance(record, Message | Run):
-                self._check_parent(Thread, record.thread_id, added)
-                active = self._active.get(record.thread_id)
-                if active is not None and (isinstance(record, Run) or record.run_id != active):
-                    raise ThreadBusy(record.thread_id, active)
-
-    def _check_parent(self, kind: type[Record], id: str | None, added: set[str]) -> None:
-        if id not in self._records[kind] and id not in added:
-            raise ParentMissing(kind, id or "")
+        check_additions(records, has=lambda kind, id: id in self._records[kind], active=self._active)
 
     def _write(self, record: Record) -> None:
         kind = type(record)
