@@ -197,8 +197,11 @@ async def test_runs_left_in_any_status_go_on(tmp_path: Path) -> None:
     def until_all() -> dict[str, list[str]]:
         with process("halt", file, "normal") as running:
             assert running.stdout is not None
-            said = [line.decode().split() for line in iter(running.stdout.readline, b"all\n")]
-        return {words[0]: words[1:] for words in said}
+            said: list[list[str]] = []
+            while said[-1:] != [["all"]]:
+                said.append(running.stdout.readline().decode().split())
+                assert said[-1], "the process ended by itself"
+        return {words[0]: words[1:] for words in said[:-1]}
 
     runs = await anyio.to_thread.run_sync(until_all)
     store = SQLiteStore(file)
