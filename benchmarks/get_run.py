@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
+from typing import TYPE_CHECKING, Any
 
 from . import clients, payloads
 from .harness import Check, Result, Sample, in_turns, median, ratio, serving
 from .harness import measure as measure_in_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLIENTS = (clients.OURS, clients.OURS_AIOHTTP, clients.SDK, clients.SDK_100, clients.HTTPX)
 CALLS = {1: 2_000, 20: 4_000, 200: 4_000, 1_000: 4_000, 10_000: 20_000}
@@ -97,3 +102,28 @@ def summarize(result: Result, levels: list[int]) -> None:
             )
     flatness = ratio(cost[clients.OURS, 1_000, False], cost[clients.OURS, 20, False])
     result.checks.append(Check("get_run: 1,000 tasks over 20 tasks", flatness, FLATNESS, "at most"))
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Draw the CPU per call over the number of tasks."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5))
+    rows = [row for row in result["rows"] if "TLS" not in row["tasks"]]
+    sizes = [int(row["tasks"].replace(",", "")) for row in rows]
+    for column in rows[0]:
+        if column.endswith("(µs)"):
+            values = [math.nan if row[column] is None else row[column] / 1000 for row in rows]
+            axes.plot(sizes, values, marker="o", label=column.removesuffix(" (µs)"))
+    axes.set(xscale="log", yscale="log", xlabel="tasks calling at once", ylabel="client CPU per call (ms)")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.set_yticks([0.2, 0.5, 1, 2, 5, 10, 20, 50], ["0.2", "0.5", "1", "2", "5", "10", "20", "50"])
+    axes.set_title("CPU of one typed get_run")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)

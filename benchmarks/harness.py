@@ -33,6 +33,10 @@ PACKAGES = (
     "cattrs",
     "msgspec",
     "pydantic",
+    "starlette",
+    "uvicorn",
+    "h11",
+    "httptools",
 )
 
 Sample = dict[str, Any]

@@ -1,7 +1,8 @@
-"""Write ``RESULTS.md`` and the plot from the results at hand."""
+"""Write ``RESULTS.md`` and the plots from the results at hand."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from pathlib import Path
@@ -21,12 +22,19 @@ ORDER = (
     "cancelled_runs",
     "faults",
     "bombs",
+    "server_writes",
+    "server_growth",
+    "server_start",
+    "server_kills",
+    "server_streams",
+    "server_hostile",
 )
-PLOT = "get_run.png"
+PLOTS = {"get_run": "CPU per call by number of tasks", "server_growth": "Server CPU per operation by what it holds"}
+"""Scenarios whose module has a `plot`, and what it shows."""
 
 
 def write(directory: Path = RESULTS, table: Path = HERE / "RESULTS.md") -> None:
-    """Write the table of everything measured, and the plot beside the data."""
+    """Write the table of everything measured, and the plots beside the data."""
     results = [json.loads(path.read_text()) for name in ORDER if (path := directory / f"{name}.json").exists()]
     lines = ["# Results", "", "Written by `python -m benchmarks`; how it is measured is told in `README.md`.", ""]
     lines += ["| target | reached | asked | met |", "|---|--:|--:|---|"]
@@ -41,36 +49,12 @@ def write(directory: Path = RESULTS, table: Path = HERE / "RESULTS.md") -> None:
         if result["quick"]:
             lines += ["", "A quick run: small sizes, few repetitions."]
         lines += ["", *_table(result["rows"])]
-        if result["scenario"] == "get_run":
-            plot(result, directory / PLOT)
-            lines += ["", f"![CPU per call by number of tasks]({directory.name}/{PLOT})"]
+        if (shown := PLOTS.get(result["scenario"])) is not None:
+            picture = f"{result['scenario']}.png"
+            importlib.import_module(f"benchmarks.{result['scenario']}").plot(result, directory / picture)
+            lines += ["", f"![{shown}]({directory.name}/{picture})"]
         lines += ["", _environment(result["environment"])]
     table.write_text("\n".join(lines) + "\n")
-
-
-def plot(result: dict[str, Any], path: Path) -> None:
-    """Draw the CPU per call over the number of tasks."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 5))
-    rows = [row for row in result["rows"] if "TLS" not in row["tasks"]]
-    sizes = [int(row["tasks"].replace(",", "")) for row in rows]
-    for column in rows[0]:
-        if column.endswith("(µs)"):
-            values = [math.nan if row[column] is None else row[column] / 1000 for row in rows]
-            axes.plot(sizes, values, marker="o", label=column.removesuffix(" (µs)"))
-    axes.set(xscale="log", yscale="log", xlabel="tasks calling at once", ylabel="client CPU per call (ms)")
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.set_yticks([0.2, 0.5, 1, 2, 5, 10, 20, 50], ["0.2", "0.5", "1", "2", "5", "10", "20", "50"])
-    axes.set_title("CPU of one typed get_run")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close(figure)
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

@@ -40,7 +40,7 @@ __all__ = ["MAX_BODY", "create_app"]
 logger = logging.getLogger("asyncassist.server")
 
 #: Bytes a request's body may have, and those of all requests together while they are received.
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 16 * 1024 * 1024
 MAX_BODIES = 4 * MAX_BODY
 #: Seconds a body may take, and bytes that earn it a second more.
 BODY_SECONDS = 30.0

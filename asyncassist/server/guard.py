@@ -1,27 +1,25 @@
 """What a client may do before its request is there: how much it may send, and how long it may take.
 
 uvicorn bounds neither: a client that sends the head of a request letter by letter, or nothing at all, would keep its
-connection for ever, and with httptools, which uvicorn uses where it is installed, a head could be of any length.
+connection for ever. With httptools, by which it parses, a head could also be of any length.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asyncassist.server.app import MAX_BODY
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-__all__ = ["HEAD_SECONDS", "MAX_HEAD", "Guard"]
+__all__ = ["HEAD_SECONDS", "MAX_HEAD", "MAX_REST", "Guard"]
 
 #: Bytes the head of a request may have.
 MAX_HEAD = 65_536
 #: Seconds a connection may be open, or go on, without the whole head of a request.
 HEAD_SECONDS = 20.0
 #: Bytes of a body that may still come after it was refused, so that its client gets to read why.
-_MAX_REST = 2 * MAX_BODY
+MAX_REST = 128 * 1024 * 1024
 
 
 class _Exchange(Protocol):
@@ -58,7 +56,7 @@ class Guard:
                 size = 0
                 return
             size += len(data)
-            if size > (_MAX_REST if exchange is not None and exchange.more_body else MAX_HEAD):
+            if size > (MAX_REST if exchange is not None and exchange.more_body else MAX_HEAD):
                 connection.transport.close()
 
         connection.data_received = data_received  # type: ignore[method-assign]

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 
-from asyncassist.server.app import MAX_BODY
-from asyncassist.server.guard import HEAD_SECONDS, MAX_HEAD, Guard
+from asyncassist.server.guard import HEAD_SECONDS, MAX_HEAD, MAX_REST, Guard
 
 
 @define
@@ -43,7 +42,7 @@ class Connection:
     [
         (None, MAX_HEAD),
         (Exchange(response_complete=True), MAX_HEAD),
-        (Exchange(response_complete=True, more_body=True), 2 * MAX_BODY),
+        (Exchange(response_complete=True, more_body=True), MAX_REST),
     ],
 )
 def test_what_comes_before_a_request_is_bounded(cycle: Exchange | None, most: int) -> None:

@@ -72,7 +72,7 @@ async def test_a_body_of_100_mb_is_refused_by_its_length() -> None:
         await served(url)
 
     assert (status, answer["error"]["code"]) == (413, "request_too_large")
-    assert answer["error"]["message"] == "The body of the request is larger than 67108864 bytes."
+    assert answer["error"]["message"] == "The body of the request is larger than 16777216 bytes."
     assert peak < 20 * MEGABYTE
 
 

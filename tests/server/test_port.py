@@ -13,6 +13,7 @@ import pytest
 from asyncassist import UsageError
 from asyncassist.server import LocalServer, guard, port
 from asyncassist.server.addresses import Address, url_of
+from asyncassist.server.app import MAX_BODY
 from asyncassist.server.guard import MAX_HEAD
 
 from .helpers import Api, TypingBackend
@@ -179,7 +180,7 @@ async def test_a_head_without_an_end_is_cut(url: str, begin: bytes) -> None:
 async def test_a_body_is_no_head(url: str) -> None:
     """A body may be as long as bodies may be, also where it is refused before it has come, and the next is served."""
     text = "x" * 200_000
-    head = f"POST /v1/threads HTTP/1.1\r\nhost: x\r\ncontent-length: {64 * 1024 * 1024 + 1}\r\n\r\n"
+    head = f"POST /v1/threads HTTP/1.1\r\nhost: x\r\ncontent-length: {MAX_BODY + 1}\r\n\r\n"
     async with httpx.AsyncClient(base_url=url) as http:
         for _ in range(3):
             thread = await http.post("/threads", json={"messages": [{"role": "user", "content": text}]})
