@@ -99,6 +99,13 @@ def test_the_version_is_that_of_the_package() -> None:
     assert asyncassist.__version__ == version("asyncassist")
 
 
+def test_modules_load_as_attributes() -> None:
+    """``asyncassist.models`` works without an import of its own, also where nothing else has loaded it yet."""
+    assert run("import asyncassist, json; print(json.dumps(asyncassist.models.Run.__name__))") == "Run"
+    load = vars(asyncassist)["__getattr__"]
+    assert load("errors") is errors
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     """In Python's own words."""
     with pytest.raises(AttributeError, match=r"^module 'asyncassist' has no attribute 'Client'$"):
