@@ -227,7 +227,7 @@ def _is_name(host: bytes) -> bool:
     return all(0 < len(label) <= _LONGEST_LABEL for label in labels) and len(last) <= _LONGEST_LABEL
 
 
-_NOT_SET = "the default, since neither base_url nor ASYNCASSIST_BASE_URL is set"
+_NOT_SET = "the default, since neither base_url nor ASYNCASSIST_BASE_URL nor OPENAI_BASE_URL is set"
 # As people copy it from a request. A prefix of a gateway may well end in the name of a resource, without a version.
 _OPERATION = re.compile(r"(?:/v\d+|/openai)(/assistants|/threads(?:/.*)?|/responses)$|(/chat/completions)$").search
 

@@ -128,7 +128,7 @@ def serve(**options: Any) -> int:
 
     Without --backend and --script the answers are made up by the offline backend, which says so.
 
-    At the first signal no more requests are taken, streams are ended, and those under way get a second to end; the exit
+    At the first signal no more requests are taken, streams are cut, and those under way get a second to end; the exit
     code is 0. With --db, runs that have not ended go on at the next start. A second signal ends the process at once.
     """
 

@@ -159,6 +159,8 @@ class RunWaiting(RunOperations, MessageOperations):
 
     async def run_text(self, run: Run) -> str:
         """Return the text a run has produced: its messages in order, parted by an empty line."""
+        if not isinstance(run, models.Run):
+            raise TypeError(f"run must be a Run, got {shown(run)}; get_run makes one of its ids")
         return "\n\n".join(message.text for message in await self._messages_of(run) if message.text)
 
     async def _messages_of(self, run: Run) -> list[Message]:

@@ -73,7 +73,7 @@ class Port:
             self._closed.set()
 
     def close(self) -> None:
-        """Take no more connections and end those that are open: event streams at once, others when they are answered.
+        """Take no more connections and end those that are open: event streams are cut, others end when answered.
 
         A request whose body is still on its way gets a second more, then the answer that the server is closing.
         """
@@ -93,7 +93,7 @@ class Port:
         cancel_scope = anyio.CancelScope()
         is_started = False
         # ASGI knows no way to drop a connection; the object that sends for uvicorn does. Tests plan such faults.
-        connection = getattr(getattr(send, "__self__", None), "transport", None)
+        connection: asyncio.Transport = cast("Any", send).__self__.transport
         scope["extensions"] = {**scope.get("extensions", {}), "asyncassist.connection": {"transport": connection}}
 
         async def receiving() -> Message:
@@ -128,7 +128,10 @@ class Port:
             self._streams.discard(cancel_scope)
         if cancel_scope.cancelled_caught:
             if is_started:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                # Ended as HTTP has it, clients of others would take the stream for whole.
+                connection.close()
+                while (await receive())["type"] != "http.disconnect":
+                    pass
             else:
                 error = errors.not_running() if self._server.should_exit else _too_slow()
                 refusal = Response(dumps(error.envelope()), error.status, error.headers, "application/json")

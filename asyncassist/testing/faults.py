@@ -30,6 +30,8 @@ class Fault:
 
     name: str
     _act: Callable[[Exchange], Awaitable[None]] = field(repr=False, eq=False)
+    fits: frozenset[str] | None = field(default=None, repr=False)
+    """The operations it can be for; None for all."""
 
     async def act(self, exchange: Exchange) -> None:
         """Go wrong."""
@@ -88,7 +90,11 @@ class Fault:
 
     @classmethod
     def retired(cls) -> Self:
-        """Answer 404, as a host that does not serve the API any more. Plan it with ``times=None``."""
+        """Answer 404, as a host that does not serve the API any more. Plan it with ``times=None``.
+
+        Clients raise ``NotFoundError``; for ``ServiceRetiredError`` the host has to be OpenAI's own:
+        ``server.client(base_url="https://api.openai.com/v1")``, which asks this server nevertheless.
+        """
         return cls("retired", _retired)
 
     # What happens to the connection.
@@ -158,7 +164,7 @@ class Fault:
 
         For the operations ``create_run``, ``create_thread_and_run`` and ``submit_tool_outputs_to_run``.
         """
-        return cls("expire", _expire)
+        return cls("expire", _expire, frozenset({"create_run", "create_thread_and_run", "submit_tool_outputs_to_run"}))
 
 
 def _check_seconds(name: str, seconds: float) -> None:

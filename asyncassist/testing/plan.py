@@ -74,7 +74,7 @@ class Faults:
             The fault as it was planned; its ``hits`` are the requests it has met.
 
         Raises:
-            UsageError: there is no such operation, or a number cannot be meant.
+            UsageError: there is no such operation, the fault is not for it, or a number cannot be meant.
         """
         if not isinstance(fault, Fault):
             raise TypeError(f"a fault is made by a method of Fault, not {type(fault).__name__}")
@@ -82,6 +82,9 @@ class Faults:
         if operations is not None and (unknown := operations - OPERATIONS):
             known = ", ".join(sorted(OPERATIONS))
             raise UsageError(f"on: no operation is called {shown(min(unknown))}; there are {known}")
+        if fault.fits is not None and operations is not None and (strange := operations - fault.fits):
+            fitting = ", ".join(sorted(fault.fits))
+            raise UsageError(f"on: the fault {fault.name!r} does nothing to {min(strange)}, only to {fitting}")
         for name, count, least in (("times", times, 1), ("skip", skip, 0)):
             if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
                 raise UsageError(f"{name} must be an int, {least} or more, got {shown(count)}")

@@ -78,3 +78,11 @@ def test_the_options_are_those_of_the_method(method: str, options: tuple[str, ..
     ]
 
     assert tuple(named) == options
+
+
+async def test_the_text_of_an_id() -> None:
+    """An id in the place of the run is told apart before anything is sent."""
+    wire = InProcess(ONE_MESSAGE.anew())
+    with pytest.raises(TypeError, match="run must be a Run, got 'run_1'; get_run makes one of its ids"):
+        await wire.client().run_text("run_1")  # type: ignore[arg-type]
+    assert wire.recorded.asked == []

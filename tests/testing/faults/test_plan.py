@@ -68,6 +68,8 @@ async def test_faults_that_cannot_be_planned(server: FakeServer) -> None:
     for wrong in ({"on": "make_run"}, {"times": 0}, {"times": True}, {"skip": -1}, {"times": 1.5}):
         with pytest.raises(UsageError, match="make_run|times|skip"):
             server.faults.add(Fault.drop(), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'expire' does nothing to get_run, only to create_run, create_thread_and_run"):
+        server.faults.add(Fault.expire(), on=["create_run", "get_run"])
     with pytest.raises(TypeError, match="made by a method of Fault"):
         server.faults.add(500)  # type: ignore[arg-type]
 
