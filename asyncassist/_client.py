@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Never, Self
 
 from attrs import evolve
 
@@ -195,6 +195,16 @@ class AsyncClient(AssistantOperations, Conversing):
         copy._options = options
         copy._send = Channel(self._sender, options)
         return copy
+
+    # Hidden from type checkers, which report the mistake themselves.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __enter__(self) -> Never:
+            raise TypeError(
+                "an AsyncClient is entered with `async with`, not `with`: async with AsyncClient() as client"
+            )
+
+        __exit__ = __enter__  # `with` looks for it before it enters
 
     async def __aenter__(self) -> Self:
         if self.is_closed:

@@ -42,7 +42,8 @@ async def import_threads(*, db: str, source: str) -> None:
             try:
                 done = await portable.import_threads(store, file)
             except UsageError as error:
-                raise UsageError(f"{source}: {error}") from error.__cause__
+                kept = "the threads before it were added, and are skipped when a mended file is imported"
+                raise UsageError(f"{source}: {error}; {kept}") from error.__cause__
     print(
         f"{_counted(done.assistants, 'assistant')} and {_counted(done.threads, 'thread')} added, "
         f"{_counted(done.records, 'object')} in all; {done.skipped} there already"

@@ -33,6 +33,15 @@ async def test_use_after_close(operation: str) -> None:
     assert [] == server.requests
 
 
+async def test_a_client_is_entered_with_async_with() -> None:
+    """A plain ``with`` says so."""
+    client = Server().client()
+    with pytest.raises(TypeError, match="^an AsyncClient is entered with `async with`, not `with`"):
+        with client:  # type: ignore[attr-defined]
+            pass
+    await client.aclose()
+
+
 async def test_closing_twice() -> None:
     """Closing is harmless when repeated, also at the same time and inside the block."""
     async with Server().client() as client:
