@@ -79,7 +79,7 @@ class AsyncClient(AssistantOperations, Conversing):
         http_client: an httpx.AsyncClient to send with. It is used as it is and never closed; its own pool's behaviour
             is then its own.
         transport: an httpx transport to send with, likewise; or ``"aiohttp"`` for connections of aiohttp (extra
-            ``aiohttp``), which take about half the CPU.
+            ``aiohttp``) instead of our own.
 
     Raises:
         UsageError: a value cannot be used; nothing has been sent.

@@ -260,12 +260,20 @@ class _Body(httpx.AsyncByteStream):
         self._lane = lane
         self._admission = admission
         self._inner = inner
+        self._pieces: AsyncIterator[bytes] | None = None
         self._is_whole = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
-            yield chunk
-        self._is_whole = True
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces is None:
+            self._pieces = aiter(self._inner)
+        try:
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            self._is_whole = True
+            raise
 
     async def aclose(self) -> None:
         slot, self._slot = self._slot, None
