@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -24,6 +23,7 @@ from asyncassist._transport.lanes import Lane
 from asyncassist._transport.loops import now
 from asyncassist._transport.pacing import Pacing
 from asyncassist._transport.pool import EXTENSION, KEEP_IDLE, Exchange
+from asyncassist._transport.urls import Urls
 from asyncassist._wire.inflate import ACCEPT_ENCODING
 from asyncassist._wire.json import dumps
 from asyncassist._wire.requests import Kind, Request, merge, query_string
@@ -59,8 +59,6 @@ _CLOSE_SECONDS = 4.0
 _STEPS = 10
 """Steps of the event loop closing leaves to those whose streams it has closed."""
 
-_KEPT_URLS = 512
-
 _LANES = {Kind.CANCEL: Lane.URGENT, Kind.SUBMIT: Lane.URGENT, Kind.POLL: Lane.POLL}
 
 # What is shown in logs; every other header may hold a secret.
@@ -92,8 +90,7 @@ class Sender:
         self._guards = Guards()
         self._streams: set[ByteStream] = set()
         self._agent = _user_agent().encode("ascii")
-        # A run is polled at one URL many times, and httpx looks at each of its characters.
-        self._parse_url = lru_cache(maxsize=_KEPT_URLS)(httpx.URL)
+        self._urls = Urls(base_url.text)
 
     @property
     def is_closed(self) -> bool:
@@ -307,14 +304,11 @@ class Sender:
         return outgoing
 
     def _url(self, request: Request, options: CallOptions) -> httpx.URL:
-        text = self._base.text + request.path
         pairs = request.query
         if options.query:
             pairs = (*options.query.items(), *(pair for pair in pairs if pair[0] not in options.query))
-        if pairs:
-            text += "?" + query_string(pairs)
         try:
-            return self._parse_url(text)
+            return self._urls.make(request.path, query_string(pairs) if pairs else "")
         except httpx.InvalidURL as error:
             without_frames(error)
             raise UsageError(f"an id or a query parameter makes no URL: {error}") from None
