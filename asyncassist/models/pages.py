@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Never, TypeVar, overload
 
 from asyncassist.models._base import Model, frozen
 
@@ -17,7 +17,7 @@ class Page(Model, Generic[_Item]):
     """One page of a listing, in the order the server gave.
 
     Attributes:
-        data: the objects; ``for`` and ``len()`` take them from the page too.
+        data: the objects; ``for``, ``len()`` and ``page[0]`` take them from the page too.
         first_id: the cursor for ``before``; None on an empty page.
         last_id: the cursor for ``after``; None on an empty page.
         has_more: whether there is more beyond this page; None when the server did not say.
@@ -36,6 +36,14 @@ class Page(Model, Generic[_Item]):
     def __len__(self) -> int:
         """Count the objects of this page."""
         return len(self.data)
+
+    @overload
+    def __getitem__(self, index: int) -> _Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[_Item, ...]: ...
+    def __getitem__(self, index: int | slice) -> _Item | tuple[_Item, ...]:
+        """Return an object of this page, or several, by its place."""
+        return self.data[index]
 
     # Hidden from type checkers, which report the mistake themselves.
     if not TYPE_CHECKING:  # pragma: no branch

@@ -10,12 +10,14 @@ from asyncassist import Page, Thread
 
 
 def test_a_page_is_a_collection() -> None:
-    """It can be looped over, counted and asked whether it has anything."""
+    """It can be looped over, counted, taken from by place, and asked whether it has anything."""
     page = Page(data=(Thread(id="thread_1"), Thread(id="thread_2")))
 
     assert [thread.id for thread in page] == ["thread_1", "thread_2"]
     assert len(page) == 2
-    assert list(reversed(page.data)) == [*page][::-1]
+    assert page[-1].id == "thread_2"
+    assert page[:1] == (Thread(id="thread_1"),)
+    assert list(reversed(page)) == [*page][::-1]
     assert page
     assert not Page()
 
