@@ -55,7 +55,13 @@ class Exchange:
     def start(self) -> None:
         """Note that the wait for a connection is over."""
         self.started = True
-        self._on_start()
+        # Not kept: a stream's request lives as long as the stream, and this would keep the scopes around its start.
+        on_start, self._on_start = self._on_start, _nothing
+        on_start()
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Slot:
