@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from asyncassist._client import AsyncClient, RawClient
     from asyncassist._operations.base import RawResponse
     from asyncassist._operations.listing import Listing
+    from asyncassist._transport.middleware import AttemptRequest, AttemptResponse, CallNext, Middleware
     from asyncassist._transport.settings import NO_KEY, Timeout
     from asyncassist._wire.dicts import from_dict, to_dict
+    from asyncassist._wire.limits import Limits
     from asyncassist._wire.polls import PollPolicy
     from asyncassist._wire.retry import RetryPolicy
     from asyncassist.conversation.reply import Reply
@@ -81,8 +83,10 @@ _HOMES = {
     "asyncassist._client": ("AsyncClient", "RawClient"),
     "asyncassist._operations.base": ("RawResponse",),
     "asyncassist._operations.listing": ("Listing",),
+    "asyncassist._transport.middleware": ("AttemptRequest", "AttemptResponse", "CallNext", "Middleware"),
     "asyncassist._transport.settings": ("NO_KEY", "Timeout"),
     "asyncassist._wire.dicts": ("from_dict", "to_dict"),
+    "asyncassist._wire.limits": ("Limits",),
     "asyncassist._wire.polls": ("PollPolicy",),
     "asyncassist._wire.retry": ("RetryPolicy",),
     "asyncassist.disconnect": ("cancel_on_disconnect",),
@@ -148,8 +152,11 @@ __all__ = [
     "Assistant",
     "AsyncAssistError",
     "AsyncClient",
+    "AttemptRequest",
+    "AttemptResponse",
     "AuthenticationError",
     "BadRequestError",
+    "CallNext",
     "ClientClosedError",
     "ConflictError",
     "Conversation",
@@ -158,10 +165,12 @@ __all__ = [
     "DisconnectedError",
     "DoneEvent",
     "InternalServerError",
+    "Limits",
     "Listing",
     "Message",
     "MessageDeltaEvent",
     "MessageEvent",
+    "Middleware",
     "NotFoundError",
     "Page",
     "PaginationError",

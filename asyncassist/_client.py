@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Never, Self
+from typing import TYPE_CHECKING, Self
 
 from attrs import evolve
 
 from asyncassist._operations.assistants import AssistantOperations, RawAssistantOperations
+from asyncassist._operations.creates import channel_for
 from asyncassist._operations.messages import RawMessageOperations
+from asyncassist._operations.misuse import ClientMisuse
 from asyncassist._operations.run_steps import RawRunStepOperations
 from asyncassist._operations.runs import RawRunOperations
 from asyncassist._operations.threads import RawThreadOperations
@@ -20,11 +22,13 @@ from asyncassist._transport.settings import (
     Credentials,
     Timeout,
     checked_body,
+    checked_limits,
     checked_query,
     checked_rate,
     checked_retry,
     from_environment,
 )
+from asyncassist._wire.limits import Limits, TokenBudget
 from asyncassist._wire.retry import RetryPolicy
 from asyncassist.conversation.starting import Conversing
 from asyncassist.errors import ClientClosedError
@@ -32,7 +36,7 @@ from asyncassist.models import UNSET, Unset
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
     import httpx
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from asyncassist._transport.byte_stream import ByteStream
     from asyncassist._transport.connections import TransportChoice
     from asyncassist._transport.environment import ClientCert
+    from asyncassist._transport.middleware import Middleware
     from asyncassist._transport.settings import ApiKey
     from asyncassist._wire.requests import Request
 
@@ -52,7 +57,7 @@ class RawClient(
     """The operations of a client, each returning a `RawResponse`: status, headers, request id and the object."""
 
 
-class AsyncClient(AssistantOperations, Conversing):
+class AsyncClient(AssistantOperations, Conversing, ClientMisuse):
     """A client for servers that speak the Assistants API.
 
     Use it as ``async with AsyncClient(...) as client``, or call `aclose` in the end. One client serves any number of
@@ -71,6 +76,12 @@ class AsyncClient(AssistantOperations, Conversing):
         retry: how failed requests are tried again.
         max_connections: for calls and polls, 1-65536.
         max_streams: connections for streams, beside the others, 1-65536.
+        limits: what all calls together may ask of the server, `Limits`; by default they slow down together when it
+            answers 429.
+        middleware: ``async def middleware(request, call_next)``, each called around every attempt of every call, the
+            first of the list outermost: it awaits ``call_next(request)`` once and returns what that gives. It sees an
+            `AttemptRequest`, to which it may add headers, and an `AttemptResponse`, whatever its status, or the error
+            of the connection. What it raises itself ends the call. Its time counts into the total timeout.
         max_polls_per_second: how often all waits of this client together look at their runs, at most; None sets no
             limit.
         proxy: a URL or httpx.Proxy. None reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
@@ -99,6 +110,8 @@ class AsyncClient(AssistantOperations, Conversing):
         retry: RetryPolicy = RetryPolicy(),
         max_connections: int = 100,
         max_streams: int = 1000,
+        limits: Limits = Limits(),
+        middleware: Iterable[Middleware] | None = None,
         max_polls_per_second: float | None = None,
         proxy: str | httpx.Proxy | None = None,
         verify: bool | str | ssl.SSLContext = True,
@@ -128,10 +141,12 @@ class AsyncClient(AssistantOperations, Conversing):
             verify=verify,
             cert=cert,
         )
-        pacing = Pacing(turns=PollTurns(checked_rate(max_polls_per_second)))
-        self._sender = Sender(base, credentials, carrier, pacing)
+        a_minute = checked_limits(limits).tokens_per_minute
+        tokens = None if a_minute is None else TokenBudget(a_minute)
+        pacing = Pacing(turns=PollTurns(checked_rate(max_polls_per_second)), tokens=tokens)
+        self._sender = Sender(base, credentials, carrier, pacing, limits, _checked_middleware(middleware))
         self._options = options
-        self._send = Channel(self._sender, options)
+        self._send = channel_for(self._sender, options)
         self._base_url = base.text
 
     def __repr__(self) -> str:
@@ -193,18 +208,8 @@ class AsyncClient(AssistantOperations, Conversing):
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy._options = options
-        copy._send = Channel(self._sender, options)
+        copy._send = channel_for(self._sender, options)
         return copy
-
-    # Hidden from type checkers, which report the mistake themselves.
-    if not TYPE_CHECKING:  # pragma: no branch
-
-        def __enter__(self) -> Never:
-            raise TypeError(
-                "an AsyncClient is entered with `async with`, not `with`: async with AsyncClient() as client"
-            )
-
-        __exit__ = __enter__  # `with` looks for it before it enters
 
     async def __aenter__(self) -> Self:
         if self.is_closed:
@@ -222,3 +227,11 @@ class AsyncClient(AssistantOperations, Conversing):
         Bounded in time, and harmless when called again. A caller's own http_client or transport stays open.
         """
         await self._sender.aclose()
+
+
+def _checked_middleware(middleware: Iterable[Middleware] | None) -> tuple[Middleware, ...]:
+    if middleware is None:
+        return ()
+    from asyncassist._transport.middleware import checked_middleware  # few need it
+
+    return checked_middleware(middleware)

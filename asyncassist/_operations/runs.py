@@ -57,6 +57,9 @@ class RunOperations(Operations):
     async def create_thread_and_run(self, *, assistant_id: str, **params: Unpack[CreateThreadAndRunParams]) -> Run:
         """Create a thread and start a run on it, in one request.
 
+        A request that got no clear answer cannot be settled by ``RetryPolicy(creates="reconcile")``, since there is no
+        thread to look on. `create_run` on a thread that `create_thread` has made can.
+
         Args:
             assistant_id: the assistant that works.
             thread: the new thread, as `create_thread` takes it; absent, an empty one.

@@ -11,7 +11,7 @@ import httpx
 from asyncassist._wire.requests import Request
 from asyncassist.errors import APIConnectionError, APITimeoutError, ConnectionFacts
 
-__all__ = ["CONNECTION_FAILURES", "connection_error", "without_frames"]
+__all__ = ["CONNECTION_FAILURES", "NOT_SENT_AGAIN", "connection_error", "without_frames"]
 
 CONNECTION_FAILURES = (
     httpx.HTTPError,
@@ -45,6 +45,9 @@ _NEVER_SENT = (
 _TIMEOUTS = (httpx.TimeoutException, httpcore.TimeoutException)
 _LONGEST_REASON = 300
 
+NOT_SENT_AGAIN = "; the server may have acted, so the request was not sent again"
+"""Ends the message of a request that must not be done twice."""
+
 
 def _reason(failure: BaseException) -> str:
     """Return what the failure says, or else what the one that led to it says."""
@@ -77,7 +80,7 @@ def connection_error(
         return APIConnectionError(f"{request.method} {request.path}: cannot connect to {target}: {reason}", **facts)
     text = f"{request.method} {request.path}: the connection to {target} broke: {reason}"
     if not request.kind.is_safe:
-        text += "; the server may have acted, so the request was not sent again"
+        text += NOT_SENT_AGAIN
     facts["stale"] = stale
     return APIConnectionError(text, **facts)
 

@@ -1,15 +1,19 @@
-"""Where time and chance come from, and how often runs may be looked at."""
+"""Where time and chance come from, how often runs may be looked at, and what they may use."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import anyio
 from attrs import field, frozen
 
 from asyncassist._transport.loops import current_loop, now
+
+if TYPE_CHECKING:
+    from asyncassist._wire.limits import TokenBudget
 
 __all__ = ["Pacing", "PollTurns"]
 
@@ -51,6 +55,8 @@ class Pacing:
     random: Callable[[], float] = random.random
     """A number in [0, 1), to spread pauses."""
     turns: PollTurns = field(factory=PollTurns)
+    tokens: TokenBudget | None = None
+    """What runs may use; None for no limit. Whoever sees a run end tells it."""
 
     async def poll_turn(self) -> None:
         """Wait until a run may be looked at."""

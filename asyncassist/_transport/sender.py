@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 from attrs import frozen
 
-from asyncassist import __version__
-from asyncassist._transport.bodies import BodyStream, read_body
+from asyncassist._transport.answers import ACCEPT_STREAM, WHOLE, Form, Refusal, log_answer, user_agent, whole
+from asyncassist._transport.bodies import BodyStream
 from asyncassist._transport.byte_stream import ByteStream, close_streams
 from asyncassist._transport.connections import Carrier
 from asyncassist._transport.failures import CONNECTION_FAILURES, connection_error, without_frames
 from asyncassist._transport.guards import Guard, Guards
 from asyncassist._transport.lanes import Lane
+from asyncassist._transport.limiter import Limiter, Stage, Ticket
 from asyncassist._transport.loops import now
 from asyncassist._transport.pacing import Pacing
 from asyncassist._transport.pool import EXTENSION, KEEP_IDLE, Exchange
 from asyncassist._transport.urls import Urls
-from asyncassist._wire.inflate import ACCEPT_ENCODING
 from asyncassist._wire.json import dumps
+from asyncassist._wire.limits import Limits
 from asyncassist._wire.requests import Kind, Request, merge, query_string
 from asyncassist._wire.responses import Response, error_for
 from asyncassist._wire.retry import RetryBudget, may_resend_at_once, retry_pause
@@ -40,6 +40,7 @@ from asyncassist.errors import (
 from asyncassist.models import UNSET
 
 if TYPE_CHECKING:
+    from asyncassist._transport.middleware import Middleware
     from asyncassist._transport.settings import BaseUrl, CallOptions, Credentials, Secrets
 
 __all__ = ["Channel", "Sender"]
@@ -61,35 +62,37 @@ _STEPS = 10
 
 _LANES = {Kind.CANCEL: Lane.URGENT, Kind.SUBMIT: Lane.URGENT, Kind.POLL: Lane.POLL}
 
-# What is shown in logs; every other header may hold a secret.
-_LOGGED = ("content-type", "content-length", "retry-after", "openai-processing-ms", "x-request-id", "server", "date")
-
-
-def _user_agent() -> str:
-    python = ".".join(map(str, sys.version_info[:3]))
-    return f"asyncassist/{__version__} httpx/{httpx.__version__} python/{python}"
-
 
 class Sender:
     """Carries requests of one client to one server.
 
     Args:
         pacing: the clock, the sleep and the dice.
+        limits: what all requests together may ask of the server.
+        middleware: what each attempt passes, the outermost first.
     """
 
     def __init__(
-        self, base_url: BaseUrl, credentials: Credentials, carrier: Carrier, pacing: Pacing | None = None
+        self,
+        base_url: BaseUrl,
+        credentials: Credentials,
+        carrier: Carrier,
+        pacing: Pacing | None = None,
+        limits: Limits = Limits(),
+        middleware: tuple[Middleware, ...] = (),
     ) -> None:
         self._base = base_url
         self._credentials = credentials
         self.carrier = carrier
         self.pacing = pacing or Pacing()
+        self.limiter = Limiter(limits, self.pacing.tokens)
+        self._middleware = middleware
         self._budget = RetryBudget()
         self._is_closed = False
         self._is_shut = False
         self._guards = Guards()
         self._streams: set[ByteStream] = set()
-        self._agent = _user_agent().encode("ascii")
+        self._agent = user_agent().encode("ascii")
         self._urls = Urls(base_url.text)
 
     @property
@@ -103,7 +106,7 @@ class Sender:
         Raises:
             APIConnectionError, APIStatusError, DecodeError, ClientClosedError, UsageError
         """
-        return await self._deliver(request, options, _WHOLE)
+        return await self._deliver(request, options, WHOLE)
 
     async def open(self, request: Request, options: CallOptions) -> ByteStream:
         """Send a request likewise, and return its 2xx answer as soon as it begins. Whoever gets it must close it.
@@ -111,39 +114,60 @@ class Sender:
         Raises:
             APIConnectionError, APIStatusError, DecodeError, ClientClosedError, UsageError
         """
-        return await self._deliver(request, options, _Form(self._opened, _ACCEPT_STREAM, b"identity", is_stream=True))
+        return await self._deliver(request, options, Form(self._opened, ACCEPT_STREAM, b"identity", is_stream=True))
 
-    async def _deliver(self, request: Request, options: CallOptions, form: _Form[A]) -> A:
+    async def _deliver(self, request: Request, options: CallOptions, form: Form[A]) -> A:
         content = self._content(request, options)
         self._budget.deposit()
         total = options.timeout.total
         deadline = now() + total if total is not None else float("inf")
         attempt = resent = 0
-        while True:
-            attempt += 1
-            try:
-                answer = await self._attempt(
-                    request, content, options, form, deadline, attempt + resent, anew=bool(resent)
-                )
-                self._budget.reward()
-                return answer
-            except (APIConnectionError, APIStatusError) as error:
-                if not resent and may_resend_at_once(error, request.kind):
-                    resent, attempt = 1, attempt - 1
-                    continue
-                pause = retry_pause(options.retry, attempt, error, request.kind, self.pacing.random())
-                if pause is None or now() + pause >= deadline or not self._budget.allows(error):
-                    raise
-                logger.debug("%s %s: %s; trying again in %.2f s", request.method, request.path, error, pause)
-            await self._pause(pause, request)
+        ticket = self.limiter.ticket(request)
+        make = self._hooked if self._middleware else self._attempt
+        try:
+            while True:
+                attempt += 1
+                try:
+                    answer = await make(
+                        request, content, options, form, deadline, attempt + resent, ticket, anew=bool(resent)
+                    )
+                    self._budget.reward()
+                    ticket.is_done = True
+                    return answer
+                except (APIConnectionError, APIStatusError) as error:
+                    if ticket.is_final:
+                        raise
+                    if not resent and may_resend_at_once(error, request.kind):
+                        resent, attempt = 1, attempt - 1
+                        continue
+                    pause = retry_pause(options.retry, attempt, error, request.kind, self.pacing.random())
+                    if pause is None or now() + pause >= deadline or not self._budget.allows(error):
+                        raise
+                    logger.debug("%s %s: %s; trying again in %.2f s", request.method, request.path, error, pause)
+                await self.pause(pause, request)
+        finally:
+            self.limiter.end(ticket)
 
     def _content(self, request: Request, options: CallOptions) -> bytes | None:
         body = merge(request.body, options.body) if request.method == "POST" else UNSET
         return None if body is UNSET else dumps(body)
 
-    async def _pause(self, seconds: float, request: Request) -> None:
+    def may_retry(self, error: APIConnectionError | APIStatusError) -> bool:
+        """Take what one more request after this failure costs from the retry budget; False where nothing is left."""
+        return self._budget.allows(error)
+
+    def refund_retry(self) -> None:
+        """Give back what was taken for a request that has been answered well."""
+        self._budget.refund()
+
+    async def pause(self, seconds: float, request: Request) -> None:
+        """Wait before the next attempt at a request.
+
+        Raises:
+            ClientClosedError: the client was closed meanwhile.
+        """
         with self._guard(float("inf"), request) as scope:
-            await self.pacing.sleep(seconds)
+            await self.limiter.sleep(seconds, self.pacing.sleep)
         if scope.cancelled_caught:
             raise ClientClosedError(f"{request.method} {request.path}: the client was closed before the next attempt")
 
@@ -158,9 +182,10 @@ class Sender:
         request: Request,
         content: bytes | None,
         options: CallOptions,
-        form: _Form[A],
+        form: Form[A],
         deadline: float,
         attempt: int,
+        ticket: Ticket,
         *,
         anew: bool,
     ) -> A:
@@ -177,28 +202,30 @@ class Sender:
                 max_idle = -1.0  # other idle connections are likely to be as dead
             lane = Lane.STREAM if form.is_stream else _LANES.get(request.kind, Lane.CALL)
             exchange = Exchange(lane, max_idle, on_start)
-            has_key = False
-            secrets = await self._credentials.secrets(options.headers)
-            has_key = True
             pool = self.carrier.pool
-            if pool is None:
-                exchange.start()
-            else:
-                await pool.enter(exchange)
             try:
+                secrets = await self._let_in(ticket, exchange, options)
+                while not self.limiter.begin(ticket):
+                    # Others were refused while it waited for its connection.
+                    if pool is not None:
+                        pool.leave(exchange)
+                    scope.deadline = deadline
+                    secrets = await self._let_in(ticket, exchange, options)
                 outgoing = self._build(request, content, options, form, exchange, secrets)
                 answer = await self._exchange(outgoing, request, form, exchange, secrets, attempt)
             finally:
                 if pool is not None:
                     pool.leave(exchange)
+                self.limiter.leave(ticket)
         if scope.cancelled_caught:
-            raise self._gave_up(request, exchange, deadline, attempt, has_key=has_key)
+            raise self._gave_up(request, deadline, attempt, ticket)
         if logger.isEnabledFor(logging.DEBUG):
-            seen = answer.response if isinstance(answer, _Refusal) else answer
-            _log(request, seen, attempt, time.perf_counter() - started, secrets)
-        if not isinstance(answer, _Refusal):
+            seen = answer.response if isinstance(answer, Refusal) else answer
+            log_answer(request, seen, attempt, time.perf_counter() - started, secrets)
+        if not isinstance(answer, Refusal):
+            self.limiter.answered(ticket, answer, self.pacing.clock)
             return answer
-        raise error_for(
+        error = error_for(
             request,
             answer.response,
             host=self._base.host,
@@ -207,16 +234,65 @@ class Sender:
             redact=secrets.redact,
             attempts=attempt,
         )
+        self.limiter.refused(ticket, error, self.pacing.clock)
+        raise error
+
+    async def _hooked(
+        self,
+        request: Request,
+        content: bytes | None,
+        options: CallOptions,
+        form: Form[A],
+        deadline: float,
+        attempt: int,
+        ticket: Ticket,
+        *,
+        anew: bool,
+    ) -> A:
+        from asyncassist._transport.middleware import Passage, attempt_request  # few need it
+
+        def send(added: Mapping[str, str]) -> Awaitable[A]:
+            changed = options.with_headers(added) if added else options
+            return self._attempt(request, content, changed, form, deadline, attempt, ticket, anew=anew)
+
+        seen = attempt_request(request, content, options, attempt, is_stream=form.is_stream)
+        passage = Passage(self._middleware, seen, send, lambda: self.limiter.now() - ticket.sent_at)
+        ticket.stage = Stage.SENT
+        with self._guard(deadline, request) as scope:
+            try:
+                return await passage.go()
+            except (APIConnectionError, APIStatusError) as error:
+                # What a middleware raises is nothing of the server's, whatever it looks like.
+                ticket.is_final = error is not passage.failure
+                raise
+            finally:
+                passage.failure = None
+        assert scope.cancelled_caught
+        raise self._gave_up(request, deadline, attempt, ticket)
+
+    async def _let_in(self, ticket: Ticket, exchange: Exchange, options: CallOptions) -> Secrets:
+        """Wait until a request may be sent, and return the secrets to send it with."""
+        ticket.stage = Stage.LIMITS
+        await self.limiter.enter(ticket, self.pacing.sleep)
+        ticket.stage = Stage.KEY
+        secrets = await self._credentials.secrets(options.headers)
+        ticket.stage = Stage.CONNECTION
+        if self.carrier.pool is None:
+            exchange.start()
+        else:
+            await self.carrier.pool.enter(exchange)
+        ticket.stage = Stage.SENT
+        return secrets
 
     async def _exchange(
         self,
         outgoing: httpx.Request,
         request: Request,
-        form: _Form[A],
+        form: Form[A],
         exchange: Exchange,
         secrets: Secrets,
         attempt: int,
-    ) -> A | _Refusal:
+    ) -> A | Refusal:
         what = f"{request.method} {request.path}"
         http = self.carrier.http
         incoming: httpx.Response | None = None
@@ -227,7 +303,7 @@ class Sender:
                 incoming = await http.send(outgoing, stream=True, follow_redirects=False, auth=None)
             if 200 <= incoming.status_code < 300:
                 return await form.take(incoming, request, secrets)
-            return _Refusal(await _whole(incoming, request, secrets))
+            return Refusal(await whole(incoming, request, secrets))
         except DecodeError as error:
             assert incoming is not None  # only reading its body raises this
             fault = DecodeError(
@@ -267,7 +343,7 @@ class Sender:
         request: Request,
         content: bytes | None,
         options: CallOptions,
-        form: _Form[A],
+        form: Form[A],
         exchange: Exchange,
         secrets: Secrets,
     ) -> httpx.Request:
@@ -313,17 +389,18 @@ class Sender:
             without_frames(error)
             raise UsageError(f"an id or a query parameter makes no URL: {error}") from None
 
-    def _gave_up(
-        self, request: Request, exchange: Exchange, deadline: float, attempt: int, *, has_key: bool
-    ) -> Exception:
+    def _gave_up(self, request: Request, deadline: float, attempt: int, ticket: Ticket) -> Exception:
         what = f"{request.method} {request.path}"
         if self._is_closed:
             return ClientClosedError(f"{what}: the client was closed before the answer came")
         method, path = request.method, request.path
-        if not has_key:
+        if ticket.stage == Stage.LIMITS:
+            text = f"{what}: held back within the total timeout by the limits of the server or of the client"
+            return APITimeoutError(text, phase="queue", method=method, path=path, sent=False, attempts=attempt)
+        if ticket.stage == Stage.KEY:
             text = f"{what}: the function given as api_key returned no key within the total timeout"
             return APITimeoutError(text, phase="total", method=method, path=path, sent=False, attempts=attempt)
-        if not exchange.started:
+        if ticket.stage == Stage.CONNECTION:
             text = f"{what}: no connection was free in the total timeout; raise max_connections or call less at once"
             return APITimeoutError(text, phase="queue", method=method, path=path, sent=False, attempts=attempt)
         phase = "total" if now() >= deadline else "attempt"
@@ -362,43 +439,3 @@ class Channel:
     async def open(self, request: Request, /) -> ByteStream:
         """Send a request whose answer comes bit by bit."""
         return await self.sender.open(request, self.options)
-
-
-@frozen
-class _Form(Generic[A]):
-    """The form in which an answer is wanted."""
-
-    take: Callable[[httpx.Response, Request, Secrets], Awaitable[A]]
-    accept: bytes
-    accept_encoding: bytes
-    is_stream: bool = False
-
-
-@frozen
-class _Refusal:
-    """An answer that is not 2xx."""
-
-    response: Response
-
-
-async def _whole(incoming: httpx.Response, request: Request, secrets: Secrets) -> Response:
-    return Response(incoming.status_code, incoming.headers, await read_body(incoming), secrets.redact)
-
-
-_WHOLE = _Form(_whole, b"application/json", ACCEPT_ENCODING.encode())
-# Servers refuse the one without the other; compressed events would come late.
-_ACCEPT_STREAM = b"text/event-stream, application/json"
-
-
-def _log(request: Request, answer: Response | ByteStream, attempt: int, seconds: float, secrets: Secrets) -> None:
-    shown = {name: secrets.redact(answer.headers[name]) for name in _LOGGED if name in answer.headers}
-    logger.debug(
-        "%s %s -> %d, %s, %.1f ms, attempt %d, %s",
-        request.method,
-        secrets.redact(request.path),
-        answer.status,
-        f"{len(answer.body)} bytes" if isinstance(answer, Response) else "a stream",
-        seconds * 1000,
-        attempt,
-        shown,
-    )

@@ -12,6 +12,7 @@ import httpx
 from attrs import evolve, field, frozen
 
 from asyncassist._transport.failures import without_frames
+from asyncassist._wire.limits import Limits
 from asyncassist._wire.requests import query_string
 from asyncassist._wire.retry import LONGEST_PAUSE, RetryPolicy
 from asyncassist.errors import UsageError, shown
@@ -26,10 +27,12 @@ __all__ = [
     "Timeout",
     "checked_body",
     "checked_headers",
+    "checked_limits",
     "checked_query",
     "checked_rate",
     "checked_retry",
     "from_environment",
+    "is_secret_header",
 ]
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -90,6 +93,13 @@ class Timeout:
 
 _SECRET_MIN = 4
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE).search
+# They speak of tokens, which are counted here.
+_COUNTS = re.compile(r"x-ratelimit-[a-z-]+", re.IGNORECASE).fullmatch
+
+
+def is_secret_header(name: str) -> bool:
+    """Tell whether what goes by this name may be a secret."""
+    return bool(_SECRET_HEADER(name)) and not _COUNTS(name)
 
 
 @final
@@ -343,6 +353,13 @@ def checked_retry(retry: RetryPolicy) -> RetryPolicy:
     if not isinstance(retry, RetryPolicy):
         raise UsageError(f"retry must be a RetryPolicy, got {type(retry).__name__}")
     return retry
+
+
+def checked_limits(limits: Limits) -> Limits:
+    """Return limits that are some."""
+    if not isinstance(limits, Limits):
+        raise UsageError(f"limits must be a Limits, got {type(limits).__name__}")
+    return limits
 
 
 def checked_rate(per_second: float | None) -> float | None:

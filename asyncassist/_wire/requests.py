@@ -25,6 +25,8 @@ class Kind(enum.Enum):
     DELETE = "delete"
     CANCEL = "cancel"
     CREATE = "create"
+    KEYED_CREATE = "keyed create"
+    """With an idempotency key that the server honours: it creates once, however often it is asked."""
     MODIFY = "modify"
     SUBMIT = "submit"
 
@@ -39,7 +41,7 @@ class Kind(enum.Enum):
         return self is Kind.CANCEL or self is Kind.SUBMIT
 
 
-_SAFE = frozenset({Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL})
+_SAFE = frozenset({Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL, Kind.KEYED_CREATE})
 _KIND_OF_METHOD = {"GET": Kind.READ, "DELETE": Kind.DELETE, "POST": Kind.CREATE}
 
 

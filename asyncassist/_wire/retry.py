@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_PAUSE",
+    "Creates",
     "RetryBudget",
     "RetryPolicy",
     "header_number",
+    "is_ambiguous",
     "is_retriable",
+    "look_pause",
     "may_resend_at_once",
     "parse_retry_after",
     "retry_pause",
@@ -52,14 +55,25 @@ def _count(instance: object, attribute: Any, value: object) -> None:
         raise UsageError(f"{attribute.name} must be an int from 1 to 100, got {shown(value)}")
 
 
+Creates = Literal["never", "reconcile", "idempotency_key"]
+_CREATES = ("never", "reconcile", "idempotency_key")
+
+
+def _creates(instance: object, attribute: Any, value: object) -> None:
+    if value not in _CREATES:
+        raise UsageError(
+            f"creates must be {', '.join(map(repr, _CREATES[:-1]))} or {_CREATES[-1]!r}, got {shown(value)}"
+        )
+
+
 @frozen
 class RetryPolicy:
     """How failed requests are tried again. All times are float seconds.
 
     Reads, deletes and cancels are tried again after any failure that may pass. Creates, modifications and tool
     outputs are tried again only when the server cannot have acted: it refused the connection, answered 429, or said
-    ``x-should-retry: true``. After a cut connection, a timeout or a 5xx they are not, because that would risk doing
-    the work twice.
+    ``x-should-retry: true``. After a cut connection, a timeout or a 5xx the server may have acted; modifications and
+    tool outputs are then not sent again, and of creates ``creates`` decides.
     """
 
     attempts: int = field(default=3, validator=_count)
@@ -70,6 +84,21 @@ class RetryPolicy:
     """The longest pause of our own choosing."""
     max_retry_after: float = field(default=60.0, validator=_seconds)
     """The longest pause a server may ask for. Asked for more, the error is raised with its ``retry_after``."""
+    creates: Creates = field(default="never", validator=_creates)
+    """What follows a create after which nobody knows whether the server has acted.
+
+    ``"never"``: the error is raised; the create is not sent again.
+
+    ``"reconcile"``: runs and messages carry a tag in their metadata, under the key ``asyncassist``. After such a
+    failure the thread is listed, more than once: what carries the tag is returned as if it had been answered, and only
+    where there is nothing is the create sent again, within ``attempts``. A tag that the caller has put there is used as
+    it is; it must not be that of another object. Assistants, threads, and a thread created together with its run are on
+    no listing of a thread: for them it is as with ``"never"``.
+
+    ``"idempotency_key"``: every create carries a random ``Idempotency-Key``, the same in all its attempts, and is tried
+    again as reads are. Only for servers that are known to honour the key: any other may do the work twice. A key of
+    one's own, ``with_options(headers={"Idempotency-Key": ...})``, is used as it is. Streams carry none.
+    """
 
 
 # Answers of safe operations that may well pass: the request timed out at the server, met a lock, or the server failed.
@@ -94,6 +123,42 @@ def is_retriable(error: APIConnectionError | APIStatusError, kind: Kind) -> bool
     if not kind.is_safe:
         return False
     return error.status in _PASSING or (error.status >= 500 and error.status not in _FINAL_SERVER_ERRORS)
+
+
+def is_ambiguous(error: APIConnectionError | APIStatusError) -> bool:
+    """Tell whether the server may have acted on a request that ended so, and may not."""
+    if isinstance(error, APIConnectionError):
+        return error.sent
+    return error.status == 408 or (error.status >= 500 and error.status not in _FINAL_SERVER_ERRORS)
+
+
+_LOOKS = 3
+_LONGEST_PATIENCE = 60.0
+
+
+def look_pause(
+    policy: RetryPolicy, looks: int, taken: float, error: APIConnectionError | APIStatusError, random: float
+) -> float | None:
+    """Return the seconds to wait before looking for what an ambiguous create may have made; None: it is not there.
+
+    The first look is at once, unless the server asked for a pause. The server may be at work still, so the others
+    follow over at least as long a time as the request had taken when it failed, a minute at most.
+
+    Args:
+        looks: how many have been made.
+        taken: seconds from sending the request to its failure.
+        error: the failure.
+        random: in [0, 1); it only lengthens the pause.
+    """
+    if looks == 0:
+        asked = error.retry_after if isinstance(error, APIStatusError) else None
+        return 0.0 if asked is None else asked * (1 + 0.1 * random)
+    patience = min(taken, _LONGEST_PATIENCE)
+    if looks > _LOOKS or (looks == _LOOKS and patience <= 3 * policy.base_pause):
+        return None
+    grown: float = 2.0 ** (looks - 1)
+    # 1/7, 2/7 and 4/7 are the whole of it.
+    return max(min(policy.max_pause, policy.base_pause * grown), patience * grown / 7) * (1 + 0.25 * random)
 
 
 def may_resend_at_once(error: APIConnectionError | APIStatusError, kind: Kind) -> bool:
@@ -184,6 +249,10 @@ class RetryBudget:
     def reward(self) -> None:
         """Note that a call was answered well."""
         self._tokens = min(self.CAPACITY, self._tokens + self.PER_ANSWER)
+
+    def refund(self) -> None:
+        """Make up for a request that was paid for as a retry and has been answered well: it cost and earned nothing."""
+        self._tokens = min(self.CAPACITY, self._tokens + 1 - self.PER_CALL - self.PER_ANSWER)
 
     def allows(self, error: APIConnectionError | APIStatusError) -> bool:
         """Take the price of one retry; False where the budget is used up."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
-from attrs import frozen
 
 from asyncassist._wire.events import decode_event
 from asyncassist._wire.snapshots import Snapshots
@@ -39,11 +38,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from asyncassist._transport.byte_stream import ByteStream
-    from asyncassist._wire.requests import Request
-    from asyncassist.runs.rounds import Rounds
-    from asyncassist.runs.watch import OnCancel, Watch
+    from asyncassist.runs.source import RunSource
 
-__all__ = ["RunSource", "RunStream"]
+__all__ = ["RunStream"]
 
 logger = logging.getLogger("asyncassist")
 
@@ -52,21 +49,6 @@ _LEARN_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
 _LAST_WORD_SECONDS = 2.0
 """How long the server may take to end a stream after its last event. Some never do, and send comments for ever."""
-
-
-@frozen
-class RunSource:
-    """What a stream is made of: how it is begun, and how the rest of the API is asked about its run."""
-
-    open: Callable[[Request], Awaitable[ByteStream]]
-    request: Request
-    watch: Watch
-    messages: Callable[[Run], Awaitable[Iterable[Message]]]
-    steps: Callable[[Run], Awaitable[Iterable[RunStep]]]
-    rounds: Rounds | None
-    timeout: float | None
-    on_cancel: OnCancel
-    reconcile: bool
 
 
 class _State(Enum):
@@ -330,7 +312,10 @@ class RunStream(OnlyAsyncWith):
 
     async def _open_first(self) -> None:
         try:
-            self._begin(await self._source.open(self._source.request))
+            begun = await self._source.begin()
+            if isinstance(begun, Run):  # only a listing shows it
+                self._watch.see(begun)
+            self._begin(None if isinstance(begun, Run) else begun)
         except APIConnectionError as error:
             # The server may have acted. Where the run is known, it tells.
             if not error.sent or self._watch.ids is None or not self._source.reconcile:
@@ -369,9 +354,9 @@ class RunStream(OnlyAsyncWith):
     async def _reconcile(self) -> None:
         """Look at the run until it pauses, and make ready the events that were missed."""
         cause = self._broken_by
-        if self._watch.ids is None or not self._source.reconcile:
-            raise self._interrupted(cause) from cause
         try:
+            if not self._source.reconcile or not await self._is_known():
+                raise self._interrupted(cause) from cause
             run = await self._watch.until_pause()
             messages = await self._source.messages(run)
             steps = await self._source.steps(run)
@@ -380,6 +365,14 @@ class RunStream(OnlyAsyncWith):
         self._ready.extend([*missed_events(self._snapshots, run, messages, steps)])
         self._is_reconciled = True
         self._is_resumed = False
+
+    async def _is_known(self) -> bool:
+        """Tell whether the run is known; where it is not, it may be found by its tag."""
+        if self._watch.ids is None and self._source.creation is not None:
+            run = await self._source.creation.find()
+            if run is not None:
+                self._watch.see(run)
+        return self._watch.ids is not None
 
     def _interrupted(self, cause: Exception | None) -> StreamInterruptedError:
         thread_id, run_id = self._watch.ids or (None if self.thread is None else self.thread.id, None)
@@ -430,6 +423,7 @@ class RunStream(OnlyAsyncWith):
                     if self._is_reading:  # another task, which is about to get what comes next
                         await anyio.sleep(_LOOK_SECONDS)
                     elif self._take() is None and (self._bytes is None or not await self._read(self._bytes)):
+                        await self._is_known()
                         break
             except AsyncAssistError as error:
                 logger.debug("the run of a stream that was left stays unknown: %s", error)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from asyncassist import models
+from asyncassist._operations.creates import creation_of
 from asyncassist._operations.run_steps import RunStepOperations
 from asyncassist._operations.runs import run_request, thread_and_run_request
 from asyncassist._wire.polls import PollPolicy
@@ -52,7 +53,8 @@ class RunStreaming(RunWaiting, RunStepOperations):
     ) -> RunStream:
         """Start a run and follow its events: ``async with client.stream_run(...) as stream``.
 
-        Nothing is sent before the block is entered.
+        Nothing is sent before the block is entered. With ``RetryPolicy(creates="reconcile")`` a run whose stream breaks
+        before it has said anything is found by its tag.
 
         Args:
             assistant_id: the assistant that works.
@@ -140,7 +142,9 @@ class RunStreaming(RunWaiting, RunStepOperations):
         reconcile: bool,
         ids: tuple[str, str] | None = None,
     ) -> RunStream:
-        from asyncassist.runs.run_stream import RunSource, RunStream  # whoever does not stream need not load it
+        # Whoever does not stream need not load it.
+        from asyncassist.runs.run_stream import RunStream
+        from asyncassist.runs.source import RunSource
 
         watch = Watch(self._send, self._pacing, supervision)
         if ids is not None:
@@ -148,6 +152,7 @@ class RunStreaming(RunWaiting, RunStepOperations):
         source = RunSource(
             open=self._open,
             request=request,
+            creation=creation_of(self._send, request) if reconcile else None,
             watch=watch,
             messages=lambda run: patiently(lambda: self._messages_of(run), supervision.poll, self._pacing),
             steps=lambda run: patiently(lambda: self._steps_of(run), supervision.poll, self._pacing),

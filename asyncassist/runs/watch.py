@@ -90,6 +90,7 @@ class Watch:
     Attributes:
         run: as last seen.
         is_reporting: whether ``on_status`` is at work.
+        before_cancel: awaited before the run is cancelled; None for nothing.
     """
 
     def __init__(self, send: Caller, pacing: Pacing, supervision: Supervision) -> None:
@@ -101,9 +102,11 @@ class Watch:
         self._ids: tuple[str, str] | None = None
         self.run: Run | None = None
         self.is_reporting = False
+        self.before_cancel: Callable[[], Awaitable[None]] | None = None
         self._reported: str | None = None
         self._unknown_since: float | None = None
         self._has_warned = False
+        self._counted: str | None = None
 
     @property
     def ids(self) -> tuple[str, str] | None:
@@ -123,6 +126,10 @@ class Watch:
         """Take note of the run as it is now."""
         self._ids = run.thread_id, run.id
         self.run = run
+        tokens = self._pacing.tokens
+        if tokens is not None and run.is_terminal and self._counted != run.id:
+            self._counted = run.id
+            tokens.ended((run.usage and run.usage.total_tokens) or 0)
 
     def _request(self, method: str, path: str, kind: Kind) -> Request:
         assert self._ids is not None  # named or seen before
@@ -227,6 +234,8 @@ class Watch:
     async def _send_cancel(self) -> None:
         with anyio.move_on_after(_CANCEL_SECONDS):
             try:
+                if self.before_cancel is not None:
+                    await self.before_cancel()
                 await self._send(self._request("POST", "/cancel", Kind.CANCEL))
             except Exception as error:  # whatever it is, it must not take the place of why the wait has ended
                 logger.debug("a run could not be cancelled: %s", error)  # it may have ended meanwhile

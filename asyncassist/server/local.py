@@ -161,6 +161,11 @@ class LocalServer:
         """Whether the server is entered."""
         return self._task_group is not None
 
+    @property
+    def active_runs(self) -> int:
+        """How many runs have not ended; just after the server was entered, those that go on from before."""
+        return self._engine.active_runs
+
     async def __aenter__(self) -> Self:
         if self._task_group is not None:
             raise UsageError("the server is running already")

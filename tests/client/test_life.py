@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -39,6 +40,20 @@ async def test_a_client_is_entered_with_async_with() -> None:
     with pytest.raises(TypeError, match="^an AsyncClient is entered with `async with`, not `with`"):
         with client:  # type: ignore[attr-defined]
             pass
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("beta", "methods of the client itself"), ("threads", "create_thread()"), ("chat", "Assistants API only")],
+)
+async def test_names_of_other_clients(name: str, hint: str) -> None:
+    """What code for another client asks for says what there is instead; anything else is Python's own error."""
+    client = AsyncClient(api_key=KEY, base_url=BASE)
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; .*{re.escape(hint)}"):
+        getattr(client, name)
+    with pytest.raises(AttributeError, match="^'AsyncClient' object has no attribute 'nothing'$"):
+        client.nothing  # type: ignore[attr-defined]  # noqa: B018
     await client.aclose()
 
 

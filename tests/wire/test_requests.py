@@ -266,8 +266,12 @@ def test_merging_leaves_the_callers_mappings_alone() -> None:
 
 
 def test_kinds() -> None:
-    """Doing reads, polls, deletes and cancels twice is doing them once; runs wait for cancels and tool outputs."""
-    assert {kind for kind in Kind if kind.is_safe} == {Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL}
+    """Doing reads, polls, deletes, cancels and creates with a key twice is doing them once.
+
+    Runs wait for cancels and tool outputs.
+    """
+    safe = {Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL, Kind.KEYED_CREATE}
+    assert {kind for kind in Kind if kind.is_safe} == safe
     assert {kind for kind in Kind if kind.is_urgent} == {Kind.CANCEL, Kind.SUBMIT}
 
 

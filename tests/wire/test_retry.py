@@ -37,7 +37,7 @@ HUGE = 10**5000  # repr refuses integers of so many digits, float those beyond 3
 
 Failure = APIConnectionError | APIStatusError
 
-SAFE = (Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL)
+SAFE = (Kind.READ, Kind.POLL, Kind.DELETE, Kind.CANCEL, Kind.KEYED_CREATE)
 UNSAFE = (Kind.CREATE, Kind.MODIFY, Kind.SUBMIT)
 
 

@@ -91,6 +91,25 @@ async def test_a_refused_key_is_not_quoted(server: Loopback, status: int, caplog
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "path, is_hinted", [("", True), ("/api", True), ("/v1", False), ("/openai/deployments/x", False)]
+)
+async def test_a_url_without_a_version(
+    server: Loopback, caplog: pytest.LogCaptureFixture, path: str, is_hinted: bool
+) -> None:
+    """Where a URL that has no version is answered 404, that is the hint; only the log says which URL was asked."""
+    server.default = refusal(404, "page not found")
+    url = server.url.removesuffix("/v1") + path
+
+    with pytest.raises(BackendError, match="answered 404: page not found") as caught:
+        await ask(ChatCompletionsBackend(url, retry=ONCE))
+
+    asked = f"{url}/chat/completions was answered 404; should the URL of the backend end in /v1?"
+    assert ("should the URL of this server's backend end in /v1?" in caught.value.message) == is_hinted
+    assert (asked in caplog.text) == is_hinted
+    assert url not in caught.value.message
+
+
 async def test_secrets_in_the_middle_of_an_answer(server: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     """A key that is quoted in the middle of an answer is taken out, too."""
     server.default = streaming(chunk("Hel"), data({"error": {"message": f"Bad key {KEY}"}}))
