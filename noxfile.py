@@ -25,7 +25,7 @@ def _group(name: str) -> list[str]:
 def _install(session: nox.Session) -> None:
     """Install the wheel of this checkout with what its tests need."""
     others = [item for item in _group("test") if not item.startswith("asyncassist")]
-    session.install(".[server,aiohttp]", *others)
+    session.install(".[server,aiohttp,cli]", *others)
 
 
 def _steady(session: nox.Session) -> dict[str, str]:
@@ -80,12 +80,14 @@ def lowest(session: nox.Session) -> None:
             "server",
             "--extra",
             "aiohttp",
+            "--extra",
+            "cli",
         ),
         *("--python", session.python or "python", "pyproject.toml", "-o", str(oldest)),
     )
     # The openai package wants newer dependencies than this one does.
     others = [item for item in _group("test") if not item.startswith(("asyncassist", "openai"))]
-    session.install(".[server,aiohttp]", *others, "-c", str(oldest))
+    session.install(".[server,aiohttp,cli]", *others, "-c", str(oldest))
     files = Path("tests").rglob("test_*.py")
     ignored = [f"--ignore={path}" for path in files if "\nimport openai\n" in path.read_text("utf-8")]
     session.run("pytest", "-q", *ignored, *session.posargs, env=ENVIRONMENT | {"CI": ""})
@@ -112,7 +114,7 @@ def lint(session: nox.Session) -> None:
 def typing_(session: nox.Session) -> None:
     """Check types with mypy and pyright, both strict, what users' calls must and must not type, and the recipes."""
     others = [item for item in _group("typing") if not item.startswith("asyncassist")]
-    session.install("-e", ".[server,aiohttp]", *others)
+    session.install("-e", ".[server,aiohttp,cli]", *others)
     session.run("mypy")
     session.run("pyright")
     static = [f"tests/static/{name}.py" for name in ("calls", "events", "tools")]

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from asyncassist._wire.limits import Limits
     from asyncassist._wire.polls import PollPolicy
     from asyncassist._wire.retry import RetryPolicy
+    from asyncassist.batch.job_file import check_jobs, read_jobs
+    from asyncassist.batch.jobs import BatchProgress, Job, JobResult
+    from asyncassist.batch.ledger import Ledger
+    from asyncassist.batch.results import JobResults
     from asyncassist.conversation.reply import Reply
     from asyncassist.conversation.talk import Conversation
     from asyncassist.conversation.turn_stream import TurnStream
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
         DecodeError,
         DisconnectedError,
         InternalServerError,
+        JobError,
+        JobFileError,
+        LedgerError,
         NotFoundError,
         PaginationError,
         PermissionDeniedError,
@@ -89,6 +96,10 @@ _HOMES = {
     "asyncassist._wire.limits": ("Limits",),
     "asyncassist._wire.polls": ("PollPolicy",),
     "asyncassist._wire.retry": ("RetryPolicy",),
+    "asyncassist.batch.job_file": ("check_jobs", "read_jobs"),
+    "asyncassist.batch.jobs": ("BatchProgress", "Job", "JobResult"),
+    "asyncassist.batch.ledger": ("Ledger",),
+    "asyncassist.batch.results": ("JobResults",),
     "asyncassist.disconnect": ("cancel_on_disconnect",),
     "asyncassist.conversation.reply": ("Reply",),
     "asyncassist.conversation.talk": ("Conversation",),
@@ -106,6 +117,9 @@ _HOMES = {
         "DecodeError",
         "DisconnectedError",
         "InternalServerError",
+        "JobError",
+        "JobFileError",
+        "LedgerError",
         "NotFoundError",
         "PaginationError",
         "PermissionDeniedError",
@@ -156,6 +170,7 @@ __all__ = [
     "AttemptResponse",
     "AuthenticationError",
     "BadRequestError",
+    "BatchProgress",
     "CallNext",
     "ClientClosedError",
     "ConflictError",
@@ -165,6 +180,13 @@ __all__ = [
     "DisconnectedError",
     "DoneEvent",
     "InternalServerError",
+    "Job",
+    "JobError",
+    "JobFileError",
+    "JobResult",
+    "JobResults",
+    "Ledger",
+    "LedgerError",
     "Limits",
     "Listing",
     "Message",
@@ -212,7 +234,9 @@ __all__ = [
     "UsageError",
     "WaitTimeoutError",
     "cancel_on_disconnect",
+    "check_jobs",
     "from_dict",
+    "read_jobs",
     "to_dict",
     "tool",
 ]

@@ -30,6 +30,7 @@ from asyncassist._transport.settings import (
 )
 from asyncassist._wire.limits import Limits, TokenBudget
 from asyncassist._wire.retry import RetryPolicy
+from asyncassist.batch.starting import Batching, end_batches
 from asyncassist.conversation.starting import Conversing
 from asyncassist.errors import ClientClosedError
 from asyncassist.models import UNSET, Unset
@@ -57,7 +58,7 @@ class RawClient(
     """The operations of a client, each returning a `RawResponse`: status, headers, request id and the object."""
 
 
-class AsyncClient(AssistantOperations, Conversing, ClientMisuse):
+class AsyncClient(AssistantOperations, Batching, Conversing, ClientMisuse):
     """A client for servers that speak the Assistants API.
 
     Use it as ``async with AsyncClient(...) as client``, or call `aclose` in the end. One client serves any number of
@@ -148,6 +149,7 @@ class AsyncClient(AssistantOperations, Conversing, ClientMisuse):
         self._options = options
         self._send = channel_for(self._sender, options)
         self._base_url = base.text
+        self._batches = set()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_base_url"):  # its construction failed, and this is in the traceback
@@ -222,10 +224,12 @@ class AsyncClient(AssistantOperations, Conversing, ClientMisuse):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the client: cancels on their way may finish, other calls end with ClientClosedError.
+        """Close the client: cancels on their way may finish, other calls end with ClientClosedError; batches are ended.
 
         Bounded in time, and harmless when called again. A caller's own http_client or transport stays open.
         """
+        if self._batches:
+            await end_batches(self._batches)
         await self._sender.aclose()
 
 

@@ -4,6 +4,7 @@
 
     AsyncAssistError
     ├── UsageError (also ValueError)      a value no request can be made of; nothing was sent
+    │   └── JobFileError                  a file of jobs has bad lines
     ├── ClientClosedError                 the client was used after ``aclose()``
     ├── APIConnectionError                no complete answer came back
     │   └── APITimeoutError (also TimeoutError)
@@ -30,6 +31,8 @@
     │   └── RunIncompleteError
     ├── WaitTimeoutError (also TimeoutError)   a wait ended before the run did
     ├── ToolError                         a tool call could not be answered
+    ├── JobError                          a job of a batch was broken off by code of the caller's
+    ├── LedgerError                       a ledger cannot be used, or does not fit
     └── DisconnectedError                 the web client that was worked for is gone; see ``cancel_on_disconnect``
 
 A wrong call (an unknown parameter name, a missing argument) is a plain ``TypeError``.
@@ -65,6 +68,9 @@ __all__ = [
     "DecodeError",
     "DisconnectedError",
     "InternalServerError",
+    "JobError",
+    "JobFileError",
+    "LedgerError",
     "NotFoundError",
     "PaginationError",
     "PermissionDeniedError",
@@ -115,6 +121,18 @@ class AsyncAssistError(Exception):
 
 class UsageError(AsyncAssistError, ValueError):
     """A value was given that no request can be made of. Nothing was sent."""
+
+
+class JobFileError(UsageError):
+    """A file of jobs cannot be read, or has lines that are no jobs.
+
+    Attributes:
+        problems: pairs of a line's number, from 1, and what is wrong with it; the first 10,000 of ``count``.
+    """
+
+    def __init__(self, message: str, *, problems: tuple[tuple[int, str], ...] = (), count: int = 0) -> None:
+        super().__init__(message)
+        self.problems, self.count = problems, count
 
 
 class ClientClosedError(AsyncAssistError):
@@ -419,6 +437,14 @@ class ToolError(AsyncAssistError):
         self.attempted = attempted
         self.completed = completed
         self.run = run
+
+
+class JobError(AsyncAssistError):
+    """A job of a batch was broken off by what a tool or another function of the caller's raised: ``__cause__``."""
+
+
+class LedgerError(AsyncAssistError):
+    """A ledger cannot be used: it is damaged, in use, full, of another server, or knows a job with other content."""
 
 
 class DisconnectedError(AsyncAssistError):

@@ -19,6 +19,9 @@ from asyncassist.errors import (
     ClientClosedError,
     DecodeError,
     DisconnectedError,
+    JobError,
+    JobFileError,
+    LedgerError,
     PaginationError,
     RunError,
     StreamError,
@@ -85,7 +88,8 @@ DECODE_FACTS = {"field": "data[0].id", "status": 200, "request_id": "req_1", "me
 STREAM_FACTS = {"code": "c", "param": "p", "type": "t", "event": "error", "field": "delta.content"}
 
 FACTS: dict[type[AsyncAssistError], dict[str, object]] = {
-    **{cls: {} for cls in (AsyncAssistError, UsageError, ClientClosedError, DisconnectedError)},
+    **{cls: {} for cls in (AsyncAssistError, UsageError, ClientClosedError, DisconnectedError, JobError, LedgerError)},
+    JobFileError: {"problems": ((1, "id is missing"),), "count": 1},
     APIConnectionError: CONNECTION_FACTS,
     APITimeoutError: {"phase": "attempt", **CONNECTION_FACTS},
     **dict.fromkeys(descendants(APIStatusError), STATUS_FACTS),

@@ -22,6 +22,7 @@ OTHERS = {
     *("RunStream", "StreamEvent", "ThreadEvent", "RunEvent", "RunStepEvent", "RunStepDeltaEvent", "MessageEvent"),
     *("MessageDeltaEvent", "DoneEvent", "UnknownEvent"),
     *("tool", "Tool", "Toolset", "PendingCall", "Allow", "Deny", "Replace", "Conversation", "Reply", "TurnStream"),
+    *("Job", "JobResult", "JobResults", "BatchProgress", "Ledger", "check_jobs", "read_jobs"),
     *("Limits", "AttemptRequest", "AttemptResponse", "CallNext", "Middleware"),
     "cancel_on_disconnect",
 }

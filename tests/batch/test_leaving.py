@@ -1,0 +1,254 @@
+"""Leaving a batch: nothing is left running, here or on the server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from transport.cancelling import cancelled_at, styles
+
+from asyncassist import ClientClosedError, Ledger, LedgerError
+from asyncassist.batch import threads
+from asyncassist.testing import FakeServer, Fault
+from batch.helpers import ECHO, SLOW, Place, place, read, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def all_end(p: Place, client: Any = None) -> None:
+    """Wait until no run is active on the server."""
+    p = Place(p.server, client or p.client, p.assistant)
+    with anyio.fail_after(20):
+        while set((await p.runs()).values()) & {"queued", "in_progress", "cancelling"}:
+            await checkpoint()
+
+
+def slow_jobs(p: Place, count: int) -> Any:
+    return (p.job(n, "slow") for n in range(count))
+
+
+@pytest.mark.parametrize("is_ledger", [False, True])
+async def test_a_bare_break(tmp_path: Path, is_ledger: bool) -> None:
+    """The runs are cancelled in the background, and the ledger is closed."""
+    path = tmp_path / "ledger"
+    async with place(SLOW, ECHO) as p:
+        jobs = [p.job("quick"), *slow_jobs(p, 9)]
+        async for _ in p.client.run_many(jobs, ledger=path if is_ledger else None):
+            await until(lambda: p.asked("get_run") >= 9)
+            break
+        gc.collect()
+        await all_end(p)
+
+        assert sorted((await p.runs()).values()) == ["cancelled"] * 9 + ["completed"]
+        await until(lambda: not p.client._batches)
+        await until(lambda: not threads._tasks)
+        if is_ledger:
+            async with Ledger.open(path) as ledger:
+                assert (await ledger.counts())["completed"] == 1
+
+
+async def test_leave_lets_runs_go_on() -> None:
+    """With ``on_cancel="leave"`` nothing is cancelled."""
+    async with place(SLOW, ECHO) as p:
+        async for _ in p.client.run_many([p.job(1), p.job(2, "slow")], on_cancel="leave"):
+            break
+        gc.collect()
+        await until(lambda: not p.client._batches)
+
+        assert p.asked("cancel_run") == 0
+        assert sorted((await p.runs()).values()) == ["completed", "in_progress"]
+
+
+async def test_async_with_waits_for_the_cancels() -> None:
+    """At the end of the block all runs are cancelled, whatever the block ends with."""
+    async with place(SLOW, ECHO) as p:
+        with pytest.raises(ZeroDivisionError):
+            async with p.client.run_many([p.job("quick"), *slow_jobs(p, 5)]) as results:
+                await anext(results)
+                raise ZeroDivisionError
+        assert p.asked("cancel_run") == 5
+        await results.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+
+
+async def test_left_before_it_began() -> None:
+    """Nothing is asked, and a batch that was never read leaves nothing."""
+    async with place() as p:
+        results = p.client.run_many([p.job(1)])
+        await results.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+        p.client.run_many([p.job(2)])
+        gc.collect()
+
+        assert p.asked("create_thread_and_run") == 0
+        assert not p.client._batches
+
+
+@pytest.mark.parametrize("is_ledger", [False, True])
+async def test_cancelling_a_thousand(tmp_path: Path, is_ledger: bool) -> None:
+    """The loop that is cancelled goes on only when all runs are cancelled on the server, in bounded time."""
+    async with place(SLOW) as p:
+        count = 1000 if not is_ledger else 200
+        ledger = tmp_path / "ledger" if is_ledger else None
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def cancel() -> None:
+                    await until(lambda: p.asked("create_thread_and_run") + p.asked("create_run") >= count, 60)
+                    scope.cancel()
+
+                group.start_soon(cancel)
+                await read(p.client.run_many(slow_jobs(p, count), concurrency=count, ledger=ledger))
+        assert scope.cancelled_caught
+        assert p.asked("cancel_run") == count
+        await all_end(p)
+
+
+@pytest.mark.parametrize("is_ledger", [False, True])
+async def test_cancelled_at_every_await(tmp_path: Path, is_ledger: bool) -> None:
+    """Wherever the reader is cancelled, no run stays active, and a ledger can be used again and knows all."""
+    for style in styles():
+        number = 0
+        while True:
+            path = tmp_path / f"{style}-{number}"
+            async with place(SLOW, ECHO) as p:
+                jobs = [p.job(1), p.job(2, "slow"), p.job(3)]
+                first = p.client.run_many(jobs, concurrency=2, ledger=path if is_ledger else None)
+
+                async def work(p: Place = p, first: Any = first) -> None:
+                    await anext(first)
+                    await anext(first)
+                    await first.aclose()
+
+                is_reached = await cancelled_at(number, work, style)
+                await first.aclose()
+                await until(lambda p=p: not p.client._batches)  # type: ignore[misc]
+                await all_end(p)
+                if is_ledger:
+                    p.server.script(ECHO)
+                    again = await read(p.client.run_many(jobs, ledger=path))
+                    assert {result.status for result in again.values()} == {"completed"}
+                    runs = sorted((await p.runs()).values())
+                    assert runs.count("completed") == 3
+                    assert set(runs) <= {"completed", "cancelled"}
+            if not is_reached:
+                break
+            number += 1
+        assert number > 0
+
+
+async def test_the_client_is_closed_meanwhile() -> None:
+    """Its runs are cancelled, and whoever reads is told, after the results that were there."""
+    async with place(SLOW, ECHO) as p, p.server.client() as client:
+        results = client.run_many([p.job(1), p.job(2, "slow")])
+        assert (await anext(results)).is_completed
+        await client.aclose()
+
+        assert p.asked("cancel_run") == 1
+        with pytest.raises(ClientClosedError, match="while its batch was under way"):
+            await anext(results)
+        with pytest.raises(ClientClosedError, match="create a new one"):
+            await anext(client.run_many([p.job(1)]))
+
+
+async def test_closed_while_somebody_reads() -> None:
+    """A reader that waits is woken."""
+    async with place(SLOW) as p, p.server.client() as client, anyio.create_task_group() as group:
+
+        async def reads() -> None:
+            with pytest.raises(ClientClosedError):
+                await read(client.run_many([p.job(1, "slow")]))
+
+        group.start_soon(reads)
+        await until(lambda: p.asked("get_run"))
+        await client.aclose()
+
+
+async def test_closed_while_a_batch_ends() -> None:
+    """The end of the batch is waited for, and told as the end it is."""
+    async with place(SLOW, ECHO) as p, p.server.client() as client:
+        results = client.run_many([p.job(1), p.job(2, "slow")])
+        await anext(results)
+        p.server.faults.add(Fault.slow(0.3), on="cancel_run")
+        async with anyio.create_task_group() as group:
+            group.start_soon(results.aclose)
+            await until(lambda: p.asked("cancel_run"))
+            group.start_soon(client.aclose)
+            await until(lambda: client.is_closed)
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+
+
+async def test_closed_after_its_batches_have_ended() -> None:
+    """There is nothing left to end."""
+    async with place() as p, p.server.client() as client:
+        results = client.run_many([p.job(1)])
+        await read(results)
+        await client.aclose()
+        await results.aclose()
+
+
+async def test_a_cancel_that_fails(tmp_path: Path) -> None:
+    """It takes the place of nothing, and the next batch finds the run."""
+    async with place(SLOW) as p:
+        p.server.faults.add(Fault.status(400), on="cancel_run")
+        async with p.client.run_many([p.job(1, "slow")], ledger=tmp_path / "l") as results:
+            with anyio.move_on_after(0.3):
+                await anext(results)
+        assert list((await p.runs()).values()) == ["in_progress"]
+        await p.server.clock.advance(101)
+        (result,) = (await read(p.client.run_many([p.job(1, "slow")], ledger=tmp_path / "l"))).values()
+
+        assert (result.text, result.attempts) == ("at last", 1)
+
+
+async def test_dropped_in_another_thread() -> None:
+    """The garbage collector may drop a batch in any thread."""
+    async with place(SLOW, ECHO) as p:
+        results: list[Any] = [p.client.run_many([p.job(1), p.job(2, "slow")])]
+        await anext(results[0])
+        thread = threading.Thread(target=results.clear)
+        thread.start()
+        thread.join()
+        await until(lambda: not p.client._batches)
+
+        assert p.asked("cancel_run") == 1
+
+
+def test_dropped_when_the_event_loop_is_over() -> None:
+    """Neither the end of the loop nor the drop afterwards hangs or complains."""
+    kept: list[Any] = []
+
+    async def main() -> None:
+        server = FakeServer(SLOW, ECHO)
+        await server.__aenter__()
+        client = server.client()
+        assistant = await client.create_assistant(model="any")
+        p = Place(server, client, assistant.id)
+        results = client.run_many([p.job(1), p.job(2, "slow")])
+        await anext(results)
+        kept.extend([results, server])
+
+    asyncio.run(main())
+    kept.clear()
+    gc.collect()
+
+
+async def test_a_ledger_is_closed_whatever_happens(tmp_path: Path) -> None:
+    """A batch that ends early leaves no lock behind."""
+    path = tmp_path / "ledger"
+    async with place(SLOW, ECHO) as p:
+        async with p.client.run_many([p.job(1), p.job(2, "slow")], ledger=path) as results:
+            await anext(results)
+            with pytest.raises(LedgerError, match="in use by another batch"):
+                await anext(p.client.run_many([p.job(1)], ledger=path))
+        async with Ledger.open(path) as ledger:
+            assert (await ledger.counts()) == {"completed": 1, "running": 1}
