@@ -1,6 +1,7 @@
 """The command line. ``commands.py`` says what can be typed; each command is carried out by a module of its own.
 
-Exit codes: 0: done. 1: it failed, and one line on stderr says how. 2: the arguments were wrong. 130: interrupted.
+Exit codes: 0: done. 1: it failed, and one line on stderr says how, with a hint below it perhaps. 2: the arguments were
+wrong. 3: it was done, but a run or a job did not complete. 130: interrupted (Ctrl-C). 143: ended by SIGTERM.
 
 What is imported here and in ``commands.py`` is paid for by every ``--help`` and every completion of a word: click only.
 """
@@ -27,6 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        print("error: the command line needs click: pip install 'asyncassist[server]'", file=sys.stderr)
+        print("error: the command line needs click: pip install 'asyncassist[cli]'", file=sys.stderr)
         return 1
     return run(arguments)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asyncassist import __version__
+from asyncassist.cli import ask_commands, batch_commands, thread_commands
+from asyncassist.cli.options import FILE as _FILE
 from asyncassist.cli.running import carry_out
 
 if TYPE_CHECKING:
@@ -17,13 +19,19 @@ __all__ = ["run"]
 
 _EPILOG = """\
 \b
+Exit codes:
+  0    done
+  1    it failed, and a line on stderr says how
+  2    the arguments were wrong
+  3    done, but a run or a job did not complete
+  130  interrupted (Ctrl-C); 143: ended by SIGTERM
+
+\b
 The shell completes commands, options and file names after
   eval "$(_ASYNCASSIST_COMPLETE=bash_source asyncassist)"   in ~/.bashrc
   eval "$(_ASYNCASSIST_COMPLETE=zsh_source asyncassist)"    in ~/.zshrc
   _ASYNCASSIST_COMPLETE=fish_source asyncassist | source    in ~/.config/fish/config.fish
 """
-
-_FILE = click.Path(dir_okay=False)
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -43,6 +51,17 @@ def run(arguments: Sequence[str] | None) -> int:
 @click.version_option(__version__, message="%(version)s")
 def program() -> None:
     """A client and an embeddable server for the Assistants API."""
+
+
+for command in (
+    ask_commands.ask,
+    ask_commands.chat,
+    batch_commands.batch,
+    ask_commands.doctor,
+    thread_commands.runs,
+    thread_commands.threads,
+):
+    program.add_command(command)
 
 
 @program.command(short_help="Ask one question and show what happens.")
@@ -83,7 +102,13 @@ def demo(**options: Any) -> int:
     show_default=True,
     help="The port to listen on; 0 takes any free one.",
 )
-@click.option("--db", metavar="FILE", type=_FILE, help="Keep everything in this SQLite file, instead of in memory.")
+@click.option(
+    "--db",
+    metavar="FILE",
+    type=_FILE,
+    help="Keep everything in this SQLite file, instead of in memory. FILE-lock beside it is empty, and locked as long "
+    "as a server uses FILE; both are to stay in one place.",
+)
 @click.option(
     "--sync",
     type=click.Choice(["normal", "full"]),

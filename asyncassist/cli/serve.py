@@ -88,10 +88,13 @@ async def _serve(server: LocalServer, address: Address, lines: Mapping[str, str]
     with _signals() as stop, closing(address.listen()) as listening:
         try:
             async with server, server.on_port(listening) as url:
+                going_on = server.active_runs
                 others = ", and at its other addresses" if address.is_any else ""
                 _say(f"asyncassist {__version__} serves the Assistants API at {url}{others}")
                 for name, value in lines.items():
                     _say(f"  {name:<9}{value}")
+                if going_on:
+                    _say(f"  {going_on} run{'s' * (going_on != 1)} from before go{'es' * (going_on == 1)} on")
                 _say("Code that uses the OpenAI SDK comes here with")
                 _say(f"  OPENAI_BASE_URL={url} OPENAI_API_KEY={'<a key>' if has_keys else 'any'}")
                 _say("Ctrl-C ends it.")
@@ -163,7 +166,7 @@ def _backend(
     try:
         return ChatCompletionsBackend(url, api_key=key, model_map=models), url
     except UsageError as error:
-        raise UsageError(f"--backend: {error}") from None
+        raise UsageError(f"--backend: {str(error).replace('base_url', 'the URL')}") from None
 
 
 def _models(pairs: Sequence[str]) -> dict[str, str]:

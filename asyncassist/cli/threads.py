@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
+from asyncassist.cli.files import reading, writing
 from asyncassist.errors import AsyncAssistError, UsageError
 from asyncassist.server import SQLiteStore, StoreError
 from asyncassist.server.store import portable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 __all__ = ["export_threads", "import_threads"]
 
@@ -25,7 +23,7 @@ async def export_threads(*, db: str, output: str, thread_id: Sequence[str]) -> N
         UsageError: the file of the store or the output cannot be had, or a thread is not there.
     """
     async with _opened(db) as store:
-        with _writing(output) as file:
+        with writing(output) as file:
             count = await portable.export_threads(store, file.write, thread_ids=thread_id or None)
     if output != "-":
         print(f"{_counted(count, 'thread')} written to {output}")
@@ -37,7 +35,7 @@ async def import_threads(*, db: str, source: str) -> None:
     Raises:
         UsageError: the file of the store or the source cannot be had, or a line of it is not what was exported.
     """
-    with _reading(source) as file:
+    with reading(source) as file:
         async with _opened(db) as store:
             try:
                 done = await portable.import_threads(store, file)
@@ -60,36 +58,6 @@ async def _opened(db: str) -> AsyncGenerator[SQLiteStore, None]:
         raise AsyncAssistError(f"{db}: {error}") from error
     finally:
         await store.aclose()
-
-
-@contextmanager
-def _writing(output: str) -> Generator[IO[bytes], None, None]:
-    """The file to write to. One that is there already is replaced when all is written, and else left as it was."""
-    if output == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    part = Path(f"{output}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        os.replace(part, output)
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _reading(source: str) -> Generator[IO[bytes], None, None]:
-    if source == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        with open(source, "rb") as file:
-            yield file
-    except OSError as error:
-        raise UsageError(f"{source} cannot be read: {error.strerror or error}") from error
 
 
 def _counted(count: int, name: str) -> str:

@@ -7,8 +7,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from asyncassist.server import Failure, FunctionCall, Rule
+from asyncassist.testing import FakeServer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+RULES = (
+    Rule("slow", say="never", delay=3600),
+    Rule("fail", fail=Failure("Not now.", code="rate_limit_exceeded")),
+    Rule("cut", say="as far as", stopped_by="max_completion_tokens"),
+    Rule("add", calls=[FunctionCall("add", {"a": 1, "b": 2})], say="It is {outputs[0]}."),
+    Rule(say="You said: {message}"),
+)
+"""What the server of the tests answers."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    """A server on a port, which is the one the environment names."""
+    fake = FakeServer(*RULES)
+    with fake.in_thread() as url:
+        monkeypatch.setenv("ASYNCASSIST_BASE_URL", url)
+        monkeypatch.setenv("ASYNCASSIST_API_KEY", "sk-secret-of-the-tests")
+        yield fake
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import builtins
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ import pytest
 from asyncassist import __version__, cli
 from asyncassist.cli import commands
 from asyncassist.cli.running import carry_out
+from asyncassist.testing import FakeServer
 
 
 def python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -21,19 +23,62 @@ def python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["serve"], ["export-threads"], ["import-threads"]])
+COMMANDS = [
+    [],
+    ["ask"],
+    ["batch"],
+    ["batch", "run"],
+    ["batch", "status"],
+    ["chat"],
+    ["demo"],
+    ["doctor"],
+    ["export-threads"],
+    ["import-threads"],
+    ["runs"],
+    ["runs", "cancel"],
+    ["runs", "list"],
+    ["runs", "watch"],
+    ["serve"],
+    ["threads"],
+    ["threads", "export"],
+    ["threads", "show"],
+]
+HEAVY = "{'anyio', 'asyncio', 'attrs', 'cattrs', 'httpx', 'msgspec', 'rich', 'starlette', 'uvicorn', 'yaml'}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_light(command: list[str]) -> None:
     """The help of the program and of each command imports click, and neither the client nor the server."""
     script = (
         "import sys; from asyncassist.cli import main; "
         f"code = main([*{command}, '--help']); "
-        "loaded = {'anyio', 'asyncio', 'attrs', 'cattrs', 'httpx', 'msgspec', 'starlette', 'uvicorn', 'yaml'}; "
-        "print(loaded & set(sys.modules), file=sys.stderr); sys.exit(code)"
+        f"print({HEAVY} & set(sys.modules), file=sys.stderr); sys.exit(code)"
     )
     done = python(script)
 
     assert (done.returncode, done.stderr) == (0, "set()\n")
     assert done.stdout.startswith("Usage: ")
+
+
+def test_help_is_quick() -> None:
+    """The help is there in less than 0.3 s, the start of Python included."""
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "asyncassist", "--help"], stdout=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - started)
+
+    assert min(seconds) < 0.3
+
+
+def test_the_help_of_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows both forms; without a word it is an error as everywhere."""
+    assert cli.main(["batch", "--help"]) == 0
+    first, second = " ".join(capsys.readouterr().out.split()).split(" Run the jobs ")[0].split(" batch ")[1:]
+    assert first.startswith("JOBS.jsonl -o RESULTS.jsonl --ledger FILE [OPTIONS] ")
+    assert second == "status LEDGER [--json]"
+    assert cli.main(["batch"]) == 2
+    assert "Missing command" in capsys.readouterr().err
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,6 +89,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for name, command in commands.program.commands.items():
         assert f"{name} " in output
         assert f"  {command.short_help}\n" in output
+    assert "3    done, but a run or a job did not complete\n" in output
     assert "..." not in output.replace("[ARGS]...", "")
     assert "_ASYNCASSIST_COMPLETE=bash_source asyncassist" in output
 
@@ -57,8 +103,18 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("asyncassist ", ["demo", "export-threads", "import-threads", "serve"]),
+        (
+            "asyncassist ",
+            [
+                *("ask", "batch", "chat", "demo", "doctor", "export-threads", "import-threads", "runs", "serve"),
+                "threads",
+            ],
+        ),
         ("asyncassist se", ["serve"]),
+        ("asyncassist runs ", ["cancel", "list", "watch"]),
+        ("asyncassist batch s", ["status"]),
+        ("asyncassist batch jobs.jsonl --led", ["--ledger"]),
+        ("asyncassist ask --inst", ["--instructions"]),
         ("asyncassist serve --sy", ["--sync"]),
         ("asyncassist serve --sync ", ["normal", "full"]),
     ],
@@ -66,7 +122,11 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_shell_completes(words: str, expected: list[str]) -> None:
     """Commands, options and their values are completed."""
     count = str(len(words.split(" ")) - 1)
-    script = "import sys; from asyncassist.cli import main; sys.exit(main())"
+    script = (
+        "import atexit, sys; from asyncassist.cli import main; "
+        f"atexit.register(lambda: print(*sorted({HEAVY} & set(sys.modules)), end='', file=sys.stderr)); "
+        "sys.exit(main())"
+    )
     done = python(script, _ASYNCASSIST_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=count)
 
     assert done.stderr == ""
@@ -78,7 +138,26 @@ def test_without_click_it_says_what_to_install() -> None:
     done = python("import sys; sys.modules['click'] = None; from asyncassist.cli import main; sys.exit(main(['demo']))")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: the command line needs click: pip install 'asyncassist[server]'\n"
+    assert done.stderr == "error: the command line needs click: pip install 'asyncassist[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [
+        (("starlette", "uvicorn", "yaml", "rich"), ["ask", "hello"]),
+        (("starlette", "uvicorn", "yaml", "rich"), ["doctor"]),
+        (("starlette", "uvicorn", "yaml", "rich"), ["runs", "list", "thread_none"]),
+        (("rich",), ["demo"]),
+        (("rich",), ["serve", "--db", "/no/such/folder/db"]),
+    ],
+)
+def test_a_command_needs_its_own_extra_only(server: FakeServer, missing: tuple[str, ...], command: list[str]) -> None:
+    """Commands that ask a server do without what serves, and those that serve without what shows progress."""
+    hidden = "; ".join(f"sys.modules[{name!r}] = None" for name in missing)
+    done = python(f"import sys; {hidden}; from asyncassist.cli import main; sys.exit(main({command!r}))")
+
+    assert "pip install" not in done.stderr
+    assert done.returncode == (1 if command[0] in ("runs", "serve") else 0), done.stderr
 
 
 @pytest.mark.parametrize(("missing", "code"), [("click", 1), ("something", None)])
@@ -99,10 +178,13 @@ def test_modules_that_are_missing(
             cli.main([])
     else:
         assert cli.main([]) == code
-        assert "pip install 'asyncassist[server]'" in capsys.readouterr().err
+        assert "pip install 'asyncassist[cli]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("missing", "hint"), [("uvicorn", ": pip install 'asyncassist[server]'"), ("socket2", "")])
+@pytest.mark.parametrize(
+    ("missing", "hint"),
+    [("uvicorn", ": pip install 'asyncassist[server]'"), ("rich", ": pip install 'asyncassist[cli]'"), ("socket2", "")],
+)
 def test_without_the_extra_a_command_says_what_to_install(
     capsys: pytest.CaptureFixture[str], missing: str, hint: str
 ) -> None:

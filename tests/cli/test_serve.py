@@ -77,6 +77,7 @@ def test_a_signal_in_the_middle_of_a_stream_loses_nothing(tmp_path: Path) -> Non
         took = time.monotonic() - signalled
         code, _, errors = server.end()
     with Served("--db", db, "--script", str(tmp_path / "quick.yaml")) as server:
+        assert "  1 run from before goes on" in server.banner
         runs = f"{server.url}/threads/{thread['id']}/runs"
         while (run := httpx.get(runs).json()["data"][0])["status"] != "completed":
             assert run["status"] in ("queued", "in_progress")

@@ -185,6 +185,26 @@ def test_what_is_in_the_file_stays(tmp_path: Path) -> None:
     assert seen == [1]
 
 
+@on_unix
+@pytest.mark.parametrize(("count", "line"), [(1, "  1 run from before goes on\n"), (2, "  2 runs from before go on\n")])
+def test_runs_that_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path, count: int, line: str) -> None:
+    """A server that is started again says how many runs go on."""
+    (tmp_path / "slow.yaml").write_text("[{delay: 60}]", "utf-8")
+    options = ["--db", str(tmp_path / "db.sqlite3"), "--script", str(tmp_path / "slow.yaml")]
+
+    def start_runs(url: str) -> None:
+        assistant = httpx.post(f"{url}/assistants", json={"model": "m"}).json()
+        for _ in range(count):
+            httpx.post(f"{url}/threads/runs", json={"assistant_id": assistant["id"]}).raise_for_status()
+
+    serve_here(start_runs, *options)
+    before = capsys.readouterr().out
+    serve_here(lambda url: None, *options)
+
+    assert "from before" not in before
+    assert line in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -224,8 +244,8 @@ def test_options_that_cannot_be_meant(capsys: pytest.CaptureFixture[str], argume
         (["--host", "no.such.host.invalid"], "error: port 8080 of no.such.host.invalid cannot be opened: "),
         (["--host", ""], "error: there is no address to listen on"),
         (["--db", "no/such/directory/db.sqlite3"], "error: "),
-        (["--backend", "nonsense"], "error: --backend: base_url must start with http"),
-        (["--backend", "http://a:b@host/v1"], "error: --backend: base_url must not hold a user name"),
+        (["--backend", "nonsense"], "error: --backend: the URL must start with http"),
+        (["--backend", "http://a:b@host/v1"], "error: --backend: the URL must not hold a user name"),
         (["--host", "192.0.2.1", "--api-key", "x"], "error: port 8080 of 192.0.2.1 cannot be opened: "),
     ],
 )
