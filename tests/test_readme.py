@@ -59,7 +59,7 @@ def _where_the_server_is(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASYNCASSIST_API_KEY", "test")
 
 
-@pytest.mark.parametrize("name", ["script", "stream", "tools", "conversation", "local", "scripted"])
+@pytest.mark.parametrize("name", ["script", "stream", "tools", "conversation", "batch", "local", "scripted"])
 def test_scripts_run_as_they_stand(name: str, tmp_path: Path) -> None:
     """The script recipes run to their end and print what the assistant said."""
     (tmp_path / "script.py").write_text(recipe(name), "utf-8")
