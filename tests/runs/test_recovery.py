@@ -12,6 +12,7 @@ from transport.helpers import ONCE, paced
 from asyncassist import (
     APIConnectionError,
     APIStatusError,
+    Limits,
     PollPolicy,
     RetryPolicy,
     StreamInterruptedError,
@@ -64,7 +65,7 @@ LISTINGS = pytest.mark.parametrize("what", ["/messages", "/steps"])
 async def test_failures_that_pass_are_waited_out(what: str) -> None:
     """A failing server, one that is overloaded and a lost connection cost some pauses, no event and no second run."""
     wire = failing(what, (500, {}), (503, {"retry-after": "7"}), httpx.ReadError("cut"), (429, {}), (502, {}))
-    client = wire.client(retry=ONCE)
+    client = wire.client(retry=ONCE, limits=Limits(adaptive=False))  # whose clock would not see these naps
     naps = paced(client)
 
     async with client.stream_run(THREAD, assistant_id=ASSISTANT, poll=PollPolicy(shortest=1, growth=2)) as stream:

@@ -19,6 +19,7 @@ from asyncassist import (
     APIConnectionError,
     AsyncClient,
     InternalServerError,
+    Limits,
     NotFoundError,
     PollPolicy,
     RateLimitError,
@@ -47,6 +48,8 @@ class Server:
         self.on_sleep: Callable[[], object] = lambda: None
 
     def client(self, random: float = 0.5, **options: Any) -> AsyncClient:
+        # The pauses are those of waits alone: the limiter's clock would not see these sleeps.
+        options = {"limits": Limits(adaptive=False), **options}
         client = AsyncClient(
             api_key="key", base_url="http://test", transport=httpx.MockTransport(self.answer), **options
         )
