@@ -10,14 +10,23 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 import respx
 
-from asyncassist import APIConnectionError, APIStatusError, AsyncClient, ClientClosedError, DecodeError, UsageError
+from asyncassist import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncClient,
+    ClientClosedError,
+    DecodeError,
+    RateLimitError,
+    UsageError,
+)
 from asyncassist._transport.bodies import read_body
 
-from .helpers import KEY, ONCE, connect, pool_of
+from .helpers import KEY, ONCE, connect, paced, pool_of, until
 from .loopback import RUN, Loopback, answer
 
 pytestmark = pytest.mark.anyio
@@ -291,3 +300,29 @@ async def test_respx_lets_real_requests_pass(server: Loopback, using: str) -> No
             await client.create_run("thread_1", assistant_id="asst_1")
 
     assert ["GET", "POST"] == [request.method for request in server.requests]
+
+
+async def test_a_refusal_while_the_key_is_asked_for() -> None:
+    """A call whose key takes a while lines up again where others were refused meanwhile, whatever carries it."""
+    gate, asked = anyio.Event(), 0
+    answers = iter([httpx.Response(429), httpx.Response(200, json=RUN)])
+
+    async def key() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await gate.wait()
+        return KEY
+
+    transport = httpx.MockTransport(lambda request: next(answers))
+    async with AsyncClient(api_key=key, base_url="http://server.example/v1", retry=ONCE, transport=transport) as client:
+        naps = paced(client)
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.get_run, "thread_1", "run_1")
+            await until(lambda: asked == 1)
+            with pytest.raises(RateLimitError):
+                await client.get_run("thread_1", "run_2")
+            gate.set()
+
+    assert 3 == asked  # once again after its pause
+    assert [True] == [0 < nap <= 0.1 for nap in naps.taken]
