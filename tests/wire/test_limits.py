@@ -13,7 +13,7 @@ import pytest
 from asyncassist import Limits, UsageError
 from asyncassist._wire.limits import Spacing, TokenBudget, UrgentTurns
 from asyncassist._wire.quotas import Quota, read_quota
-from asyncassist._wire.send_rate import LONGEST_SHARED_PAUSE, Meter, SendRate
+from asyncassist._wire.send_rate import LONGEST_SHARED_PAUSE, Meter, Noise, SendRate
 
 NOON = 1_800_000_000.0
 
@@ -351,11 +351,13 @@ def test_a_quota_that_is_there_again_holds_nothing_back() -> None:
     for index in range(100):
         rate.answered(index / 100, index / 100, is_awaited=False)
     announce(rate, 1.0, 5, 1_000, 50)
-    assert not rate.is_idle
+    idle = [rate.is_idle]
     assert not announce(rate, 1.1, 900, 1_000, 50)
-    assert rate.is_idle
+    idle.append(rate.is_idle)
     announce(rate, 1.2, 5, None, 50)
     assert not announce(rate, 1.3, 1_000_000, None, 50)
+
+    assert [False, True] == idle
     assert rate.is_idle
 
 
@@ -442,21 +444,51 @@ class Window:
         return self._count <= self._plan[min(int(at / self._phase), len(self._plan) - 1)]
 
 
+class Flaky:
+    """A server that refuses some of all requests whatever the rate, and those that one behind it refuses.
+
+    Args:
+        share: of the requests it refuses itself.
+        since: when the one behind it begins to count.
+    """
+
+    def __init__(self, share: float, behind: Bucket | None = None, since: float = 0.0) -> None:
+        self._share, self._behind, self._since = share, behind, since
+        self._dice = random.Random(5)
+
+    def takes(self, at: float) -> bool:
+        if self._dice.random() < self._share:
+            return False
+        return self._behind is None or at < self._since or self._behind.takes(at)
+
+
+class Unmoved(SendRate):
+    """What each call for itself does."""
+
+    def refused(self, now: float, sent_at: float, asked: float | None) -> None:
+        pass
+
+
 def simulate(
-    server: Bucket | Window, seconds: float, asked: Callable[[random.Random], float | None], delay: float = 0.004
+    server: Bucket | Window | Flaky,
+    seconds: float,
+    asked: Callable[[random.Random], float | None],
+    delay: float = 0.004,
+    tasks: int = 64,
+    rate: SendRate | None = None,
 ) -> tuple[int, float]:
-    """Let 64 tasks call as often as they may; return what worked, and the share of refusals after 10 s."""
+    """Let tasks call as often as they may; return what worked, and the share of refusals after 10 s."""
     dice = random.Random(1)
-    rate = SendRate()
+    rate = rate or SendRate()
     events: list[tuple[float, int, str, float]] = []
-    at, free, number = 0.0, 64, 0
+    at, free, number = 0.0, tasks, 0
     worked = late_worked = late_refused = 0
     while at < seconds:
-        while free and rate.pause(at, 64 - free) <= 1e-9:
+        while free and rate.pause(at, tasks - free) <= 1e-9:
             rate.sent(at)
             free, number = free - 1, number + 1
             heapq.heappush(events, (at + delay * (0.3 + 0.4 * dice.random()), number, "arrives", at))
-        pause = rate.pause(at, 64 - free)
+        pause = rate.pause(at, tasks - free)
         wakes = at + max(pause, 1e-6) + 0.002 * dice.random() if free else math.inf
         if not events or wakes < events[0][0]:
             at = wakes
@@ -511,3 +543,157 @@ def test_a_slow_server_is_not_run_down() -> None:
 
     assert worked >= 0.6 * 240
     assert refused < 0.25
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.1])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.3])
+def test_refusals_that_come_at_random_slow_hardly_down(share: float, delay: float) -> None:
+    """Ten calls at once get at least two thirds of what they get when each goes on by itself."""
+    alone, _ = simulate(Flaky(share), 60, HINTS["none"], delay, 10, Unmoved())
+    worked, _ = simulate(Flaky(share), 60, HINTS["none"], delay, 10)
+
+    assert worked >= alone / 1.5
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_a_limit_is_found_among_refusals_at_random(share: float) -> None:
+    """It is kept to, and used, while the others go on; so is one that comes later."""
+    worked, refused = simulate(Flaky(share, Bucket([50.0], 60)), 60, HINTS["none"])
+    _, refused_later = simulate(Flaky(share, Bucket([50.0], 60), since=20), 60, HINTS["none"], 0.1, 10)
+
+    assert worked >= 0.7 * 50 * 60
+    assert refused < share + 0.15
+    assert refused_later < share + 0.2
+
+
+def flake(rate: SendRate, at: float, requests: int, *, every: int = 8, asked: float | None = None) -> float:
+    """Have requests answered one after the other, at the rate there is, every so many refused; return when."""
+    for number in range(requests):
+        at += max(rate.pause(at, 0), 0.0) + 0.02
+        rate.sent(at)
+        if number % every == every - 1:
+            rate.refused(at + 0.001, at, asked)
+        else:
+            rate.answered(at + 0.001, at, is_awaited=True)
+    return at
+
+
+def test_refusals_that_go_on_at_a_lower_rate_are_let_pass() -> None:
+    """The rate is then given up, as it holds nothing back; a limit that is met afterwards sets it again."""
+    rate = SendRate()
+    at = flake(rate, 1.0, 600)
+    assert rate.is_idle
+    turn = rate.turn
+    at = flake(rate, at, 80)
+    assert rate.is_idle
+    assert turn == rate.turn
+    flake(rate, at, 60, every=2)
+
+    assert not rate.is_idle
+
+
+def test_a_trial_goes_at_one_rate_and_then_back_to_that_of_before() -> None:
+    """Before it, while some refusals are looked at, nobody waits for them."""
+    rate = SendRate()
+    at = flake(rate, 1.0, 24)
+    looked = rate.rate
+    assert looked is not None
+    assert rate.pause(at + 0.001, 0) < 0.05
+    at = flake(rate, at, 16)
+    tried = rate.rate
+    assert tried is not None
+    assert tried < 0.75 * looked
+    at = flake(rate, at, 15)
+    assert rate.rate == tried
+    rate.refused(at + 0.02, at + 0.01, None)
+    rate.answered(at + 0.04, at + 0.03, is_awaited=True)
+
+    back = rate.rate
+    assert back is not None
+    assert back > looked
+
+
+def test_a_named_time_ends_a_trial() -> None:
+    """Then the rate climbs again."""
+    rate = SendRate()
+    at = flake(rate, 1.0, 40)
+    tried = rate.rate
+    rate.refused(at + 0.02, at + 0.01, 0.5)
+    flake(rate, at + 0.03, 7)
+
+    assert tried is not None
+    assert rate.rate is not None
+    assert rate.rate > tried
+
+
+def test_a_named_time_is_obeyed_among_refusals_at_random() -> None:
+    """A limit that says how long is one, whatever else is refused."""
+    rate = SendRate()
+    at = flake(rate, 1.0, 600)
+    rate.refused(at + 0.001, at, 5.0)
+
+    assert pytest.approx(5, abs=0.01) == rate.pause(at, 0)
+    assert not rate.is_idle
+
+
+def test_refusals_that_name_a_time_are_never_noise() -> None:
+    """Each slows down."""
+    rate = SendRate()
+    flake(rate, 1.0, 300, asked=0.01)
+
+    assert rate.rate is not None
+    assert rate.rate < 20
+
+
+def test_what_was_noise_is_found_out_anew() -> None:
+    """A minute later."""
+    rate = SendRate()
+    at = flake(rate, 1.0, 600) + 61
+    rate.refused(at, at - 0.001, None)
+
+    assert not rate.is_idle
+
+
+def verdicts(noise: Noise, at: float, pattern: str, gap: float = 0.1) -> list[str]:
+    """Have requests answered well (+) or refused (-), so many seconds apart, at a rate of ten a second."""
+    found: list[str] = []
+    for sign in pattern:
+        at += gap
+        if sign == "+":
+            noise.answered(at)
+        else:
+            found.append(noise.refused(at, 10.0, 0))
+    return found
+
+
+def test_noise_is_looked_at_and_tried() -> None:
+    """At a tenth less than what was answered well, less one; a single refusal there may be by chance."""
+    noise = Noise()
+    assert ["limit", "look", "look", "try"] == verdicts(noise, 0.0, "-++++-++++-++++-")
+    assert noise.level is not None
+    assert pytest.approx(0.9 * 11 / 1.5) == noise.level
+    assert ["look", "noise", "noise"] == verdicts(noise, 2.0, "+++++-+++++-+++++-")
+    assert noise.share == pytest.approx(4 / 16)
+    assert noise.level is None
+
+
+@pytest.mark.parametrize("trial", ["+" * 15, "+" * 14 + "-" + "+" * 15], ids=len)
+def test_a_limit_refuses_nothing_in_the_trial(trial: str) -> None:
+    """It ends by itself; for as long as it took there is no other."""
+    noise = Noise()
+    verdicts(noise, 0.0, "-++++-++++-++++-")
+    verdicts(noise, 1.6, trial)
+    end = 1.6 + 0.1 * len(trial)
+
+    assert noise.level is None
+    assert noise.share == 0
+    assert ["limit"] * 4 == verdicts(noise, end, "-+" * 4)
+    assert ["limit", "look"] == verdicts(noise, 2 * end, "-+-")
+
+
+def test_what_is_refused_rarely_or_mostly_is_a_limit() -> None:
+    """Nothing is tried."""
+    rarely, mostly = Noise(), Noise()
+    assert ["limit"] * 5 == verdicts(rarely, 0.0, ("-" + "+" * 121) * 5)
+    assert {"limit", "look"} == set(verdicts(mostly, 0.0, "-+---+---" * 20))
+    assert "limit" in verdicts(mostly, 100.0, "-+---+---" * 20)[1:]
