@@ -80,7 +80,10 @@ class AnswerParser:
 
         Raises:
             httpcore.RemoteProtocolError: the answer has not.
+            httpcore.ReadError: it has been closed here.
         """
+        if self._parser is None:
+            raise httpcore.ReadError("closed meanwhile")
         self.is_last = True
         if self._ends_with_connection and self._has_head:
             self.is_complete = True

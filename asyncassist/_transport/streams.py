@@ -7,6 +7,7 @@ are kept around a whole exchange, so one future per wait is enough. On trio http
 from __future__ import annotations
 
 import asyncio
+import selectors
 import ssl
 from collections.abc import Iterable
 from typing import Any, cast
@@ -129,6 +130,9 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if self._is_over or self._transport is None or self._transport.is_closing():
             await self.aclose()
             raise httpcore.ConnectError("the connection ended before the TLS handshake")
+        if self._received:  # in the clear, by whoever is on the way: it must not be read as what came encrypted
+            await self.aclose()
+            raise httpcore.ConnectError("something was received in the clear before the TLS handshake")
         try:
             with anyio.fail_after(timeout):
                 transport = await loop.start_tls(
@@ -152,9 +156,23 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """Tell what httpcore asks about a connection."""
         if info == "is_readable":  # asked of an idle connection: anything readable means that it is of no more use
-            return self._is_over or bool(self._received) or self._transport is None or self._transport.is_closing()
+            transport = self._transport
+            if self._is_over or self._received or transport is None or transport.is_closing():
+                return True
+            return _has_bytes(transport.get_extra_info("socket"))
         name = {"client_addr": "sockname", "server_addr": "peername"}.get(info, info)
         return None if self._transport is None else self._transport.get_extra_info(name)
+
+
+def _has_bytes(opened: Any) -> bool:
+    """Tell whether something has come that the event loop has not got round to: it may have been held up."""
+    with _Selector() as selector:
+        selector.register(opened, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+# poll where there is one: select takes no socket above 1024.
+_Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class _NoLimit:

@@ -210,6 +210,16 @@ def test_what_comes_after_closing() -> None:
         parser.feed(LENGTH)
 
 
+def test_a_body_that_was_closed_here_is_not_whole() -> None:
+    """A body that goes on to the end of the connection has not ended when this side closes it."""
+    parser = AnswerParser()
+    parser.expect()
+    parser.feed(b"HTTP/1.1 200 OK\r\n\r\nhalf of")
+    parser.close()
+    with pytest.raises(httpcore.ReadError, match="closed meanwhile"):
+        parser.feed_end()
+
+
 def test_an_interrupt_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while bytes are read is no fault of theirs."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -36,6 +36,11 @@ class Wire:
         self.asked: list[str] = []
         self.sent = b""
         self.is_closing_now = False
+        self.socket, self.other_side = socket.socketpair()
+
+    def close(self) -> None:
+        self.socket.close()
+        self.other_side.close()
 
     def write(self, data: bytes) -> None:
         self.sent += data
@@ -48,13 +53,15 @@ class Wire:
             raise AttributeError(name)
         return lambda: self.asked.append(name)
 
-    def get_extra_info(self, name: str) -> str:
-        return f"the {name}"
+    def get_extra_info(self, name: str) -> object:
+        return self.socket if name == "socket" else f"the {name}"
 
 
 @pytest.fixture
-def wire() -> Wire:
-    return Wire()
+def wire() -> Iterator[Wire]:
+    wire = Wire()
+    yield wire
+    wire.close()
 
 
 @pytest.fixture
@@ -239,11 +246,28 @@ async def test_an_idle_connection_is_readable_when_it_is_of_no_more_use(stream: 
     stream.data_received(b"x")
     assert stream.get_extra_info("is_readable")
     await stream.read(10)
+    assert not stream.get_extra_info("is_readable")
     stream.eof_received()
     assert stream.get_extra_info("is_readable")
 
 
-async def test_what_is_known_of_a_connection(stream: AsyncioStream) -> None:
+async def test_what_the_event_loop_has_not_got_round_to(stream: AsyncioStream, wire: Wire) -> None:
+    """Something in the socket makes an idle connection readable, although the event loop has been held up since."""
+    assert not stream.get_extra_info("is_readable")
+    wire.other_side.send(b"x")
+    assert stream.get_extra_info("is_readable")
+
+
+async def test_what_came_before_the_handshake(stream: AsyncioStream, wire: Wire) -> None:
+    """Bytes that were received in the clear are never read as what came encrypted: the connection is given up."""
+    stream.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with pytest.raises(httpcore.ConnectError, match="in the clear"):
+        await stream.start_tls(ssl.create_default_context(), "server.example")
+    assert ["abort"] == wire.asked
+
+
+async def test_what_is_known_of_a_connection(stream: AsyncioStream, wire: Wire) -> None:
     """httpcore's names of facts are asyncio's."""
     facts = {name: stream.get_extra_info(name) for name in ("client_addr", "server_addr", "ssl_object", "socket")}
 
@@ -251,7 +275,7 @@ async def test_what_is_known_of_a_connection(stream: AsyncioStream) -> None:
         "client_addr": "the sockname",
         "server_addr": "the peername",
         "ssl_object": "the ssl_object",
-        "socket": "the socket",
+        "socket": wire.socket,
     }
 
 
