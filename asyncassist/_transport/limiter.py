@@ -49,6 +49,7 @@ class Ticket:
 
     Attributes:
         is_urgent: whether it goes first.
+        is_cancel: whether it does not wait at all: a run that is not cancelled goes on costing money.
         sent_at: when its attempt got a connection, by the limiter's clock.
         stage: what its attempt waits for.
         is_done: whether the call has been answered well.
@@ -57,6 +58,7 @@ class Ticket:
 
     __slots__ = (
         "counted",
+        "is_cancel",
         "is_done",
         "is_final",
         "is_urgent",
@@ -70,6 +72,7 @@ class Ticket:
 
     def __init__(self, number: int, kind: Kind, *, makes_run: bool) -> None:
         self.is_urgent = is_urgent = kind in _URGENT
+        self.is_cancel = kind is Kind.CANCEL
         self.key = (not is_urgent, number)
         self.makes_run = makes_run
         self.counted: float | None = None
@@ -190,11 +193,12 @@ class Limiter:
             ticket.counted = self._tokens.started()
         rate = self._rate
         if self._is_fixed or self._line.waiting or not (rate is None or rate.is_idle):
-            pause = self._urgent_pause if ticket.is_urgent else self._pause
-            await self._line.wait(ticket, pause, lambda seconds: self.sleep(seconds, sleep))
+            if not ticket.is_cancel:
+                pause = self._urgent_pause if ticket.is_urgent else self._pause
+                await self._line.wait(ticket, pause, lambda seconds: self.sleep(seconds, sleep))
             at = self.now()
-            if self._spacing is not None:
-                self._spacing.sent(at, is_urgent=ticket.is_urgent)
+            if self._spacing is not None:  # cancels take no turns from tool outputs
+                self._spacing.sent(at, is_urgent=ticket.is_urgent and not ticket.is_cancel)
             if rate is not None:
                 rate.sent(at, is_urgent=ticket.is_urgent)
         self._in_flight += 1

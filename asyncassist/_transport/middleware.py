@@ -188,6 +188,10 @@ class Passage(Generic[A]):
             self.failure = error
             raise
         else:
+            if self._is_over:  # a task of the middleware's own made it, and nobody is left to take the answer
+                if isinstance(answer, ByteStream):
+                    await answer.aclose()
+                raise UsageError("a middleware must await call_next before it returns; the attempt was over meanwhile")
             self._answer = answer
             headers = {name.lower(): answer.redact(value) for name, value in answer.headers.items()}
             request_id = answer.request_id and answer.redact(answer.request_id)

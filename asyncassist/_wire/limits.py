@@ -6,6 +6,7 @@ Nothing here waits: times in, pauses out.
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -44,8 +45,8 @@ def _flag(instance: object, attribute: Any, value: object) -> None:
 class Limits:
     """What all calls of a client together may ask of the server: polls, retries, streams and pages too.
 
-    Cancels and tool outputs go first, and do not wait for the others. Waiting counts into a call's total timeout, not
-    into that of an attempt.
+    Cancels do not wait at all, and tool outputs go first without waiting for the others, which wait the longer for
+    both. Waiting counts into a call's total timeout, not into that of an attempt.
     """
 
     max_in_flight: int | None = field(default=None, validator=_count)
@@ -122,6 +123,8 @@ class Spacing:
 
 _LONGEST_DEBT = 60.0
 """In minutes: what a server says that a run has used cannot stop everything."""
+_MOST_UNDER_WAY = 10_000
+"""Runs that have been started and not seen to end, as many never are: the oldest are forgotten."""
 
 
 class TokenBudget:
@@ -135,6 +138,7 @@ class TokenBudget:
         self._most = self._balance = per_minute
         self._at: float | None = None
         self._usual = 0.0
+        self._under_way = deque[float](maxlen=_MOST_UNDER_WAY)  # what each counts with
 
     def pause(self, now: float) -> float:
         """Return how many seconds the next run has to wait."""
@@ -147,14 +151,22 @@ class TokenBudget:
     def started(self) -> float:
         """Note that a run is about to start, and return what it counts with until it has ended."""
         self._balance -= self._usual
+        self._under_way.append(self._usual)
         return self._usual
 
     def not_started(self, counted: float) -> None:
         """Note that it has not started."""
+        try:
+            self._under_way.remove(counted)
+        except ValueError:  # another one that has ended was taken for it
+            counted = self._oldest()
         self._balance += counted
 
     def ended(self, tokens: float) -> None:
-        """Note what a run has used."""
+        """Note what a run has used, which another client may have started."""
         used = min(max(0.0, tokens), _LONGEST_DEBT * self._most)
-        self._balance = max(self._balance + self._usual - used, -_LONGEST_DEBT * self._most)
+        self._balance = max(self._balance + self._oldest() - used, -_LONGEST_DEBT * self._most)
         self._usual += (used - self._usual) * 0.1 if self._usual else used
+
+    def _oldest(self) -> float:
+        return self._under_way.popleft() if self._under_way else 0.0

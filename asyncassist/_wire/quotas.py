@@ -29,7 +29,7 @@ _FORMS = tuple(
     tuple(f"{prefix}ratelimit-{what}{suffix}" for what in ("remaining", "limit", "reset"))
     for prefix, suffix in (("x-", "-requests"), ("x-", ""), ("", ""))
 )
-_TOKENS = ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
+_TOKENS = ("x-ratelimit-remaining-tokens", "x-ratelimit-limit-tokens", "x-ratelimit-reset-tokens")
 _LONGEST = 40
 _DURATION = re.compile(
     r"(?=.)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?",
@@ -43,21 +43,24 @@ _DATE = 1e8
 def read_quota(headers: Mapping[str, str], now: float) -> Quota | None:
     """Return what the headers say about requests, None where they say nothing usable.
 
-    That no tokens are left means that no requests are.
+    That no tokens are left means that no requests are. A limit of 0 stands for none.
 
     Args:
         now: Unix seconds.
     """
     tokens = headers.get(_TOKENS[0])
-    if tokens is not None and header_number(tokens) == 0:
-        reset = _seconds(headers.get(_TOKENS[1]), now)
+    if tokens is not None and header_number(tokens) == 0 and header_number(headers.get(_TOKENS[1])) != 0:
+        reset = _seconds(headers.get(_TOKENS[2]), now)
         if reset is not None:
             return Quota(0.0, None, reset)
-    for name, limit, reset_name in _FORMS:
+    for name, limit_name, reset_name in _FORMS:
         remaining = header_number(headers.get(name))
-        if remaining is not None:
+        if remaining is None:
+            continue
+        limit = header_number(headers.get(limit_name))
+        if limit != 0:
             reset = _seconds(headers.get(reset_name), now)
-            return None if reset is None else Quota(remaining, header_number(headers.get(limit)), reset)
+            return None if reset is None else Quota(remaining, limit, reset)
     return None
 
 

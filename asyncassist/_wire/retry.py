@@ -91,8 +91,10 @@ class RetryPolicy:
 
     ``"reconcile"``: runs and messages carry a tag in their metadata, under the key ``asyncassist``. After such a
     failure the thread is listed, more than once: what carries the tag is returned as if it had been answered, and only
-    where there is nothing is the create sent again, within ``attempts``. A tag that the caller has put there is used as
-    it is; it must not be that of another object. Assistants, threads, and a thread created together with its run are on
+    where there is nothing is the create sent again, within ``attempts``. After a 2xx that cannot be read the thread is
+    listed once, and nothing is sent again. A tag that the caller has put there is used as
+    it is; it must not be that of another object (one the client made, in metadata copied from another object, gives way
+    to a new one). Assistants, threads, and a thread created together with its run are on
     no listing of a thread: for them it is as with ``"never"``.
 
     ``"idempotency_key"``: every create carries a random ``Idempotency-Key``, the same in all its attempts, and is tried

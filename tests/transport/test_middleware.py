@@ -284,6 +284,46 @@ async def test_call_next_is_not_called_later(server: Loopback) -> None:
     assert [] == server.requests
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_an_answer_nobody_takes_is_let_go(server: Loopback, streams: bool) -> None:
+    """A middleware's own task makes the attempt and is told; the call has ended, and its connection is free again."""
+    ends: list[AttemptResponse | Exception] = []
+
+    async def apart(request: AttemptRequest, call_next: CallNext) -> AttemptResponse:
+        async def attempt() -> None:
+            try:
+                ends.append(await call_next(request))
+            except UsageError as error:
+                ends.append(error)
+
+        if server.requests:
+            return await call_next(request)
+        group.start_soon(attempt)
+        await until(lambda: server.requests)
+        raise ValueError("not now")
+
+    async def call() -> None:
+        if not streams:
+            await client.get_run("thread_1", "run_1")
+        else:
+            async with client.stream_run("thread_1", assistant_id="asst_1", on_cancel="leave") as stream:
+                await stream.until_done()
+
+    server.default = hold(EVENTS if streams else answer(RUN))
+    async with connect(server, middleware=[apart], max_connections=2, max_streams=1) as client:
+        async with anyio.create_task_group() as group:
+            with pytest.raises(ValueError, match="not now"):
+                await call()
+            server.release()
+        (end,) = ends
+        assert isinstance(end, UsageError)
+        assert "before it returns" in str(end)
+        assert not client._sender._streams
+        assert 0 == client._sender.limiter.in_flight
+        with anyio.fail_after(5):
+            await call()
+
+
 async def no_answer(request: AttemptRequest, call_next: CallNext) -> Any:
     await call_next(request)
 

@@ -88,7 +88,7 @@ def test_urgent_requests_do_not_wait_for_the_others() -> None:
 
 
 def test_urgent_turns_keep_the_rate() -> None:
-    """A thousand cancels at 200 a second take four seconds more than the first 200."""
+    """A thousand tool outputs at 200 a second take four seconds more than the first 200."""
     turns = UrgentTurns()
     at = 0.0
     for _ in range(1_000):
@@ -375,6 +375,14 @@ def test_nothing_left_waits_a_second_at_most() -> None:
     assert rate.is_idle
 
 
+NONE_OF_NONE = {
+    f"x-ratelimit-{name}": value
+    for what in ("-requests", "-tokens", "")
+    for name, value in ((f"limit{what}", "0"), (f"remaining{what}", "0"), (f"reset{what}", "60s"))
+}
+"""What gateways say that have no limit."""
+
+
 @pytest.mark.parametrize(
     ("headers", "quota"),
     [
@@ -396,6 +404,8 @@ def test_nothing_left_waits_a_second_at_most() -> None:
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "2s"}, Quota(0, None, 2)),
         ({"x-ratelimit-remaining-tokens": "0"}, None),
         ({"x-ratelimit-remaining-tokens": "7", "x-ratelimit-reset-tokens": "2s"}, None),
+        (NONE_OF_NONE, None),
+        ({**NONE_OF_NONE, "ratelimit-remaining": "3", "ratelimit-reset": "2"}, Quota(3, None, 2)),
         ({"x-ratelimit-remaining": "1"}, None),
         ({"x-ratelimit-remaining": "-1", "x-ratelimit-reset": "1"}, None),
         ({"x-ratelimit-remaining": "nan", "x-ratelimit-reset": "1"}, None),
