@@ -6,6 +6,9 @@ The server may be at work on a request whose connection has broken, so one look 
 looked for over at least as long as the request had taken (`look_pause`), before it is sent again with the same tag. Of
 runs the lock of the thread guards what is left of that race: a second one is refused while the first is active, and
 then the first is found. A message that the server makes later than that is there twice.
+
+A 2xx that cannot be read says that the request was answered, but not by whom: one look is enough, and nothing is sent
+again.
 """
 
 from __future__ import annotations
@@ -28,7 +31,14 @@ from asyncassist._wire.pages import PageWalk
 from asyncassist._wire.requests import Kind, Request, merge, request_for
 from asyncassist._wire.responses import Response, decode
 from asyncassist._wire.retry import is_ambiguous, is_retriable, look_pause
-from asyncassist.errors import APIConnectionError, APIStatusError, APITimeoutError, DecodeError, UsageError
+from asyncassist.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    DecodeError,
+    PaginationError,
+    UsageError,
+)
 from asyncassist.models import UNSET
 
 if TYPE_CHECKING:
@@ -43,12 +53,17 @@ TAG = "asyncassist"
 """The metadata key of the tag."""
 
 _MOST_PAIRS = 16
+_MOST_PAGES = 100
+"""Pages of one look, of 100 objects each: a listing may have no end."""
+_is_random = re.compile(r"call-[0-9a-f]{32}").fullmatch
+"""Tells the tags that are made here from those of callers."""
 _SKEW = 5.0
 """Seconds by which an object may seem to be older than the request that made it."""
 _MARGIN = 300.0
 """Seconds before the request from where on nothing it made is looked for."""
 
 Failure: TypeAlias = APIConnectionError | APIStatusError
+E = TypeVar("E", APIConnectionError | APIStatusError, DecodeError)
 Made = TypeVar("Made", bound="Run | Message")
 A = TypeVar("A", Response, "ByteStream")
 
@@ -125,8 +140,9 @@ class Creation:
         Raises:
             APIConnectionError, APIStatusError: it was refused, or nobody knows whether it was done, which the message
                 says.
+            DecodeError: the answer cannot be read, and the thread does not show what it was about.
         """
-        made = await self._carry_out(self._sender.send)
+        made = await self._carry_out(self._send)
         return made.as_response() if isinstance(made, Found) else made
 
     async def open(self) -> ByteStream | Run:
@@ -150,6 +166,11 @@ class Creation:
         self._is_lost = found is None
         return None if found is None else found.object
 
+    async def _send(self, request: Request, options: CallOptions) -> Response:
+        response = await self._sender.send(request, options)
+        decode(request, response, self._kind)  # whoever called does this too, when nothing can be done any more
+        return response
+
     async def _carry_out(self, send: Callable[[Request, CallOptions], Awaitable[A]]) -> A | Found[Any]:
         policy, total = self._options.retry, self._options.timeout.total
         self._began = now()  # the block of a stream may be entered late
@@ -162,6 +183,10 @@ class Creation:
                 return await send(self._request, self._within(policy.attempts - attempts))
             except (APIConnectionError, APIStatusError) as error:
                 failure = error
+            except DecodeError as error:
+                if (found := await self._look_behind(error)) is None:
+                    raise
+                return found
             failure.attempts = attempts = attempts + failure.attempts
             if is_ambiguous(failure):
                 doubt = failure
@@ -177,6 +202,19 @@ class Creation:
                 raise _adding(failure, f"; it was sent {times}, and the thread shows nothing with {self._named}")
             if not self._sender.may_retry(failure):
                 raise self._unsettled(failure, "the retry budget is used up")
+
+    async def _look_behind(self, unread: DecodeError) -> Found[Any] | None:
+        """Look once for what was answered with something that cannot be read; say in its error what was seen."""
+        try:
+            sighting = await self._search()
+        except (APIConnectionError, APIStatusError, DecodeError) as error:
+            self._unsettled(unread, f"the thread cannot be listed: {error}")
+            return None
+        if sighting.unclear:
+            self._unsettled(unread, sighting.unclear)
+        elif sighting.found is None:
+            _adding(unread, f"; the thread shows nothing with {self._named}")
+        return sighting.found
 
     async def _look(self, doubt: Failure, taken: float) -> Found[Any] | None:
         """Look for what has been made, until it is there or there is no reason any more to wait for it.
@@ -200,10 +238,8 @@ class Creation:
                 await self._sender.pause(pause, self._request)
             if not self._sender.may_retry(doubt):
                 raise self._unsettled(doubt, "the retry budget is used up")
-            listing = evolve(self._request, kind=Kind.READ, method="GET", query=(), body=UNSET)
-            since = (now() - self._began, pacing.clock())
             try:
-                sighting = await _search(self._list, listing, self._kind, self._tag, since)
+                sighting = await self._search()
             except (APIConnectionError, APIStatusError, DecodeError) as error:
                 unclear = f"the thread cannot be listed: {error}"
                 if not _may_pass(error):
@@ -213,11 +249,16 @@ class Creation:
                 self._sender.refund_retry()
                 if sighting.found is not None:
                     return sighting.found
-                unclear = sighting.unclear(self._body)
+                unclear = sighting.unclear
             looks += 1
         if unclear:
             raise self._unsettled(doubt, unclear)
         return None
+
+    async def _search(self) -> _Sighting[Any]:
+        listing = evolve(self._request, kind=Kind.READ, method="GET", query=(), body=UNSET)
+        create = _Create(self._body, now() - self._began, self._sender.pacing.clock())
+        return await _search(self._list, listing, self._kind, self._tag, create)
 
     async def _list(self, request: Request, /) -> Response:
         return await self._sender.send(request, self._within(self._options.retry.attempts))
@@ -234,13 +275,15 @@ class Creation:
     def _named(self) -> str:
         return f"the tag {self._tag!r} in its metadata"
 
-    def _unsettled(self, doubt: Failure, why: str) -> Failure:
+    def _unsettled(self, doubt: E, why: str) -> E:
         text = f"; whether the server has acted is unknown, because {why}; what it has made would have {self._named}"
         return _adding(doubt, text)
 
 
 def tagged(body: Mapping[str, object]) -> tuple[dict[str, object], str]:
     """Return a body with a tag in its metadata, and the tag: the caller's own where there is one.
+
+    A tag that was made here is another object's, whose metadata the caller has copied: a new one takes its place.
 
     Raises:
         UsageError: there is no room for it, or it is no tag.
@@ -251,12 +294,14 @@ def tagged(body: Mapping[str, object]) -> tuple[dict[str, object], str]:
     if not isinstance(given, Mapping):
         raise UsageError(f"metadata must be a mapping of str to str to take a tag, got {type(given).__name__}")
     metadata = dict(cast("Mapping[str, object]", given))
+    if _is_random(str(metadata.get(TAG))):
+        del metadata[TAG]
     if TAG not in metadata and len(metadata) >= _MOST_PAIRS:
         raise UsageError(
             f"metadata has {len(metadata)} pairs, which leaves no room for the key {TAG!r}: creates='reconcile' takes "
             f"one of the {_MOST_PAIRS} for the tag by which it finds the object again"
         )
-    tag = metadata.setdefault(TAG, token_hex(16))
+    tag = metadata.setdefault(TAG, f"call-{token_hex(16)}")
     if not isinstance(tag, str) or not tag:
         raise UsageError(
             f"metadata[{TAG!r}] is the tag by which the object is found again; it must be a str, not empty"
@@ -265,25 +310,36 @@ def tagged(body: Mapping[str, object]) -> tuple[dict[str, object], str]:
 
 
 @frozen
+class _Create:
+    """The create whose object is looked for."""
+
+    body: Mapping[str, object]
+    age: float
+    """Seconds since it was sent."""
+    clock: float
+    """The time by our clock, in Unix seconds, for servers that do not tell theirs."""
+
+
+@frozen
 class _Sighting(Generic[Made]):
     """What a thread shows."""
 
     found: Found[Made] | None
-    recent: Sequence[Made] = ()
-    """What has been there for no longer than the request."""
-    is_tagless: bool = True
-    """Whether nothing on it has any metadata."""
+    twin: Made | None = None
+    """What may have been made by the request, on a thread that shows no metadata at all."""
 
-    def unclear(self, body: Mapping[str, object]) -> str:
-        """Say why what was not found may have been made nevertheless; "" where it has not."""
-        twin = next((item for item in self.recent if _is_alike(item, body)), None) if self.is_tagless else None
-        if twin is None:
+    @property
+    def unclear(self) -> str:
+        """Why what was not found may have been made nevertheless; "" where it has not."""
+        if self.twin is None:
             return ""
-        return f"{twin.id} may be what it has made, but has no metadata, which this server may not keep"
+        return f"{self.twin.id} may be what it has made, but has no metadata, which this server may not keep"
 
 
-def _is_alike(item: Run | Message, body: Mapping[str, object]) -> bool:
-    """Tell whether an object may come from this body, by what servers do not change."""
+def _may_come_of(item: Run | Message, body: Mapping[str, object], since: float) -> bool:
+    """Tell whether an object may come from this body, by its age and by what servers do not change."""
+    if item.created_at is not None and item.created_at < since:
+        return False
     if isinstance(item, models.Run):
         return item.assistant_id in (None, body.get("assistant_id"))
     content = body.get("content")
@@ -292,18 +348,20 @@ def _is_alike(item: Run | Message, body: Mapping[str, object]) -> bool:
 
 
 async def _search(
-    send: Caller, listing: Request, kind: type[Made], tag: str, since: tuple[float, float] | None = None
+    send: Caller, listing: Request, kind: type[Made], tag: str, create: _Create | None = None
 ) -> _Sighting[Made]:
     """Go through a thread from its newest object, up to the one with the tag.
 
     Args:
-        since: how many seconds ago the request was made, and the time by our clock, for servers that do not tell
-            theirs; None goes through all.
+        create: what is to have made it, so that what is much older need not be seen; None goes through all.
+
+    Raises:
+        PaginationError: the listing has too many pages; nobody knows what is on the others.
     """
     walk: PageWalk[Made] = PageWalk({"limit": "100", "order": "desc"})
-    recent: list[Made] = []
-    is_tagless = True
-    while not walk.is_finished:
+    twin: Made | None = None
+    is_tagless, is_over = True, False
+    for _ in range(_MOST_PAGES):
         request = evolve(listing, query=tuple(cast("Mapping[str, str]", walk.query).items()))
         response = await send(request)
         page = walk.take(decode(request, response, models.Page[kind]))  # type: ignore[valid-type]
@@ -311,12 +369,19 @@ async def _search(
             if item.metadata.get(TAG) == tag:
                 return _Sighting(Found(item, response))
         is_tagless = is_tagless and not any(item.metadata for item in page)
-        if since is not None:
-            began = _time_of(response, since[1]) - since[0]
-            recent += [item for item in page if item.created_at is None or item.created_at >= began - _SKEW]
-            if _ends_before(page, began - _MARGIN):
-                break
-    return _Sighting(None, recent, is_tagless)
+        if create is not None:
+            began = _time_of(response, create.clock) - create.age
+            if twin is None:
+                twin = next((item for item in page if _may_come_of(item, create.body, began - _SKEW)), None)
+            is_over = _ends_before(page, began - _MARGIN)
+        if is_over or walk.is_finished:
+            return _Sighting(None, twin if is_tagless else None)
+    raise PaginationError(
+        f"GET {listing.path}: the listing goes on after {_MOST_PAGES} pages",
+        field="has_more",
+        method="GET",
+        path=listing.path,
+    )
 
 
 def _time_of(response: Response, otherwise: float) -> float:
@@ -348,7 +413,7 @@ def _with_hint(error: Failure) -> Failure:
     return error
 
 
-def _adding(error: Failure, text: str) -> Failure:
+def _adding(error: E, text: str) -> E:
     """Say more in an error's message."""
     error.message = error.message.removesuffix(NOT_SENT_AGAIN) + text
     error.args = (error.message,)

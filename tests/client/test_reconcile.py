@@ -66,7 +66,7 @@ async def test_it_is_done_once(world: World, operation: str, fates: list[str], s
     assert type(made) is (Run if operation == "create_run" else Message)
     assert sent == len(road.creates)
     assert [only.metadata] * sent == [body["metadata"] for body in road.creates]
-    assert [32] == [len(tag) for tag in only.metadata.values()]
+    assert [37] == [len(tag) for tag in only.metadata.values()]
 
 
 @BOTH
