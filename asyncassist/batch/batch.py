@@ -6,6 +6,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Container
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
@@ -38,6 +39,9 @@ _CLOSE_SECONDS = 20.0
 _STRETCH = 64
 """So many results are given in a row before others get their turn."""
 _MOST_AHEAD = 512
+
+_inside: ContextVar[tuple[anyio.Event, ...]] = ContextVar("_inside", default=())
+"""Of each batch whose own task this is, the event that ends it: whoever waited for that would wait for itself."""
 
 
 class Batch:
@@ -125,15 +129,17 @@ class Batch:
             with suppress(RuntimeError):  # the event loop is over, and the batch with it
                 self._call_soon(self._scope.cancel)
 
-    async def client_closes(self) -> None:
-        """End the batch because its client is being closed; whoever reads is told."""
+    async def break_off(self, error: AsyncAssistError) -> None:
+        """End the batch because what it works with is being closed; whoever reads is told by this error."""
         if not self._is_ended and self._failure is None:
-            self._failure = ClientClosedError("the client was closed while its batch was under way")
+            self._failure = error
         await self._end()
 
     async def _end(self) -> None:
         if self._over is not None and self._scope is not None:
             self._scope.cancel()
+            if self._over in _inside.get():  # such as in `on_progress`
+                return
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await self._over.wait()
 
@@ -152,6 +158,7 @@ class Batch:
         over, scope = self._over, self._scope
         assert over is not None  # set where this is started
         assert scope is not None
+        _inside.set((*_inside.get(), over))
         try:
             with scope:
                 await self._with_ledger()
@@ -174,12 +181,17 @@ class Batch:
                 await self._with(ledger)
 
     async def _with(self, ledger: Ledger) -> None:
-        self._session = await ledger.begin_session(self._plan.client.base_url)
         self._ledger, self._active = ledger, ledger.active
-        await self._do_all()
+        ledger.batches.add(self)
+        try:
+            self._session = await ledger.begin_session(self._plan.client.base_url)
+            await self._do_all()
+        finally:
+            ledger.batches.discard(self)
 
     async def _do_all(self) -> None:
-        assert self._jobs is not None
+        if self._jobs is None:  # ended before it began
+            return
         intake = Intake(self._jobs, self._concurrency)
         self._jobs = None
         ledger = self._ledger
@@ -192,10 +204,8 @@ class Batch:
                     await self._start_unfinished(group, intake, ledger)
                 except LedgerError as error:  # what has been begun goes on to its end
                     intake.stop(error)
-        if ledger is not None and ledger.failure is not None:
-            raise ledger.failure
-        if intake.error is not None:
-            raise intake.error
+        # Not raised: what the iterable has raised may be a group, and is told as it is.
+        self._failure = self._failure or (None if ledger is None else ledger.failure) or intake.error
 
     async def _start_all(self, group: TaskGroup, intake: Intake) -> None:
         while jobs := await intake.take(await self._room()):
@@ -212,10 +222,11 @@ class Batch:
             jobs = await intake.take(most)
             if not jobs:
                 return
+            # A job under way may be missing in the answer, and have ended before it is looked for here.
+            begun = set(self._active)
             known = await ledger.look_up([job.id for job in jobs], with_results=self._replays)
             self._counts["seen"] += len(jobs)
             unfinished = 0
-            begun: set[str] = set()  # since they were looked up
             for job in jobs:
                 row = known.get(job.id)
                 is_finished = row is not None and row[2] in TERMINAL_RUN_STATUSES

@@ -18,12 +18,14 @@ from asyncassist import models
 from asyncassist._wire.json import dumps
 from asyncassist._wire.unstructure import unstructure
 from asyncassist.batch.ledger_file import explained, open_file
+from asyncassist.batch.ledger_ops import check_unicode, fact, is_unicode, rows
 from asyncassist.batch.threads import Group, Scribe, calling_here
 from asyncassist.errors import LedgerError, UsageError, shown
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from asyncassist.batch.batch import Batch
     from asyncassist.batch.jobs import Job
     from asyncassist.batch.ledger_file import Sync
     from asyncassist.batch.threads import Op
@@ -130,6 +132,7 @@ class Ledger:
         self._id = ""
         self.failure: LedgerError | None = None
         self.active: set[str] = set()
+        self.batches: set[Batch] = set()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, sync: Sync = "normal", read_only: bool = False) -> Self:
@@ -194,7 +197,7 @@ class Ledger:
             await opened.wait()
             if failures:
                 raise failures.pop()
-            self._id = await self._do(_fact("id"))
+            self._id = await self._do(fact("id"))
         except BaseException:
             await self.aclose()
             raise
@@ -206,17 +209,29 @@ class Ledger:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close it: what was written before is committed. Harmless when called again."""
+        """Close it: what was written before is committed. Harmless when called again.
+
+        Batches that work with it are ended before, and their runs cancelled, in bounded time; see `JobResults`.
+        """
+        with anyio.CancelScope(shield=True):
+            try:
+                async with anyio.create_task_group() as group:
+                    for batch in tuple(self.batches):
+                        text = f"{self.path} is not open any more: it was closed while a batch worked with it"
+                        group.start_soon(batch.break_off, LedgerError(text))
+            finally:
+                await self._close()
+
+    async def _close(self) -> None:
         scribe, self._scribe = self._scribe, None
         if scribe is None:
             return
         assert self._closed is not None  # set when it was opened
-        with anyio.CancelScope(shield=True):
-            if self._next is not None:
-                scribe.apply(self._next)
-                self._next = None
-            self._finalizer()
-            await self._closed.wait()
+        if self._next is not None:
+            scribe.apply(self._next)
+            self._next = None
+        self._finalizer()
+        await self._closed.wait()
 
     # Hidden from type checkers, which report the mistake themselves.
     if not TYPE_CHECKING:  # pragma: no branch
@@ -235,11 +250,11 @@ class Ledger:
             LedgerError: it cannot be read.
         """
         query = "SELECT status, count(*) FROM jobs GROUP BY status ORDER BY status"
-        return dict(await self._do(_rows(query)))
+        return dict(await self._do(rows(query)))
 
     async def target(self) -> str | None:
         """Return the base URL of the server the jobs are on; None before the first batch."""
-        found = await self._do(_fact("target"))
+        found = await self._do(fact("target"))
         return None if found is None else str(found)
 
     async def entries(self, status: str | None = None) -> AsyncIterator[LedgerEntry]:
@@ -258,11 +273,11 @@ class Ledger:
         last = 0
         while True:
             values: tuple[object, ...] = (last,) if status is None else (last, status)
-            rows: list[Row] = await self._do(_rows(query, *values))
-            for row in rows:
+            found: list[Row] = await self._do(rows(query, *values))
+            for row in found:
                 last = row[0]
                 yield LedgerEntry(*row[1:])
-            if len(rows) < _PAGE:
+            if len(found) < _PAGE:
                 return
 
     # --- what batches do ---------------------------------------------------------------------------------------------
@@ -282,7 +297,7 @@ class Ledger:
         def begin(connection: sqlite3.Connection) -> tuple[str, int]:
             connection.execute("INSERT OR IGNORE INTO facts VALUES ('target', ?)", (target,))
             connection.execute("UPDATE facts SET value = value + 1 WHERE name = 'session'")
-            return str(_fact("target")(connection)), int(_fact("session")(connection))
+            return str(fact("target")(connection)), int(fact("session")(connection))
 
         found, session = await self._do(begin)
         if found != target:
@@ -305,14 +320,14 @@ class Ledger:
             f" FROM jobs AS j{join} WHERE j.id IN (SELECT value FROM json_each(?))"
         )
         wanted = _encode_ids(ids).decode()
-        rows: list[Row] = await self._do(_rows(query, wanted))
-        return {row[0]: row for row in rows}
+        found: list[Row] = await self._do(rows(query, wanted))
+        return {row[0]: row for row in found}
 
     async def standing(self, job_id: str) -> Known | None:
         """Return how a job stands that has not finished; None where it was never begun."""
         query = "SELECT status, attempt, thread_id, run_id, abandoned, changed_at FROM jobs WHERE id = ?"
-        rows: list[Row] = await self._do(_rows(query, job_id))
-        return Known(*rows[0]) if rows else None
+        found: list[Row] = await self._do(rows(query, job_id))
+        return Known(*found[0]) if found else None
 
     async def begin(self, job_id: str, content: bytes, session: int) -> None:
         """Commit that a job is begun, or taken up again."""
@@ -350,8 +365,8 @@ class Ledger:
         """Commit how a job has ended."""
         data = dumps(run).decode()
         when = time.time()
-        kept = text if _is_unicode(text) else text.encode("utf-8", "surrogatepass")
-        _check_unicode(run.id, run.thread_id, run.status)
+        kept = text if is_unicode(text) else text.encode("utf-8", "surrogatepass")
+        check_unicode(run.id, run.thread_id, run.status)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -377,11 +392,11 @@ class Ledger:
     # --- the thread --------------------------------------------------------------------------------------------------
 
     async def _write(self, statement: str, *values: object) -> None:
-        _check_unicode(*values)
+        check_unicode(*values)
         await self._do(lambda connection: connection.execute(statement, values))
 
     def _note(self, statement: str, *values: object) -> None:
-        _check_unicode(*values)
+        check_unicode(*values)
         self._add(lambda connection: connection.execute(statement, values))
 
     async def _do(self, op: Op) -> Any:
@@ -418,30 +433,3 @@ class Ledger:
         group.done.set()
         if self._scribe is not None:
             self._apply_next(self._scribe)
-
-
-def _rows(query: str, *values: object) -> Op:
-    return lambda connection: connection.execute(query, values).fetchall()
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_unicode(*values: object) -> None:
-    """Refuse what SQLite cannot take, before it fails what others write with it."""
-    for value in values:
-        if isinstance(value, str) and not _is_unicode(value):
-            raise LedgerError(f"{shown(value)} is not valid Unicode, and no ledger can keep it")
-
-
-def _fact(name: str) -> Op:
-    def read(connection: sqlite3.Connection) -> object:
-        row = connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if row is None else row[0]
-
-    return read

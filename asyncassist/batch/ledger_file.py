@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -13,7 +13,7 @@ from attrs import frozen
 
 from asyncassist.errors import LedgerError
 
-__all__ = ["APPLICATION_ID", "VERSION", "Connections", "Sync", "explained", "open_file"]
+__all__ = ["APPLICATION_ID", "VERSION", "Connections", "Sync", "explained", "is_in_use", "open_file"]
 
 Sync: TypeAlias = Literal["normal", "full"]
 
@@ -39,6 +39,7 @@ _LOG_BYTES = 64 * 2**20
 _CACHE_KB = 16_000
 _SMALLEST = 512  # bytes of a database with a single page
 _BUSY_SECONDS = 5.0
+_LOOK_SECONDS = 0.2  # whoever looks whether a ledger is in use keeps its lock for less
 
 
 @frozen
@@ -81,7 +82,7 @@ def open_file(path: str, sync: Sync, *, read_only: bool) -> Connections:
                 raise LedgerError(f"{path} is no ledger yet: it is empty")
             main.execute("PRAGMA query_only = ON")
             return Connections(main, None)
-        opened.append(lock := _connect(str(lock_place), 0.0))
+        opened.append(lock := _connect(str(lock_place), _LOOK_SECONDS))
         _lock(lock, path)
         is_locked = True
         opened.append(main := _connect(str(place), _BUSY_SECONDS))
@@ -99,6 +100,18 @@ def open_file(path: str, sync: Sync, *, read_only: bool) -> Connections:
             raise
         raise explained(path, error) from error
     return Connections(main, lock)
+
+
+def is_in_use(path: str) -> bool:
+    """Tell whether a batch, of whatever process, works with a ledger now."""
+    place = Path(path).resolve()
+    lock_place = place.with_name(place.name + "-lock")
+    try:
+        with closing(_connect(lock_place.as_uri() + "?mode=ro", 0.0, uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:  # it is locked, or not there
+        return error.sqlite_errorname.startswith("SQLITE_BUSY")
+    return False
 
 
 def _checked(path: str, *, read_only: bool) -> Path:

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from asyncassist._operations.threads import ThreadOperations
 from asyncassist._wire.polls import PollPolicy
-from asyncassist.errors import UsageError, shown
+from asyncassist.errors import ClientClosedError, UsageError, shown
 from asyncassist.models import UNSET
 from asyncassist.runs.waiting import RunWaiting, begin_rounds
 from asyncassist.runs.watch import DEFAULT_POLL, OnCancel, Supervision
@@ -105,6 +105,11 @@ class Batching(RunWaiting, ThreadOperations):
             raise UsageError(f"concurrency must be an int from 1 to {_MOST_AT_ONCE:,}, got {shown(concurrency)}")
         if ledger is not None and not isinstance(ledger, Ledger):
             Ledger.open(ledger)
+        if ledger is not None and "metadata" in (self._options.body or ()):
+            text = (
+                "metadata in the client's extra_body would take the place of the tags by which a ledger finds its runs"
+            )
+            raise UsageError(f"{text}: give it to the jobs, as their metadata")
         if on_progress is not None and not callable(on_progress):
             raise UsageError(f"on_progress must be a function, got {type(on_progress).__name__}")
         supervision = Supervision(timeout, poll, None, on_cancel)
@@ -138,4 +143,4 @@ async def end_batches(batches: set[Batch]) -> None:
     """End all batches of a client that is being closed, at the same time, in bounded time."""
     async with anyio.create_task_group() as group:
         for batch in tuple(batches):
-            group.start_soon(batch.client_closes)
+            group.start_soon(batch.break_off, ClientClosedError("the client was closed while its batch was under way"))

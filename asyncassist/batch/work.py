@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import anyio
 from attrs import frozen
 
 from asyncassist import models
@@ -34,9 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchClient", "Plan", "Work", "WorkInBatch"]
 
+logger = logging.getLogger("asyncassist")
+
 _SETTLE_SECONDS = 2.0
 """A run whose process was killed while it was asked for may be made by the server a moment later."""
 _LOOK_PAUSE = 0.25
+_ABANDON_SECONDS = 5.0
+"""A run that costs money is not left running because a ledger takes longer."""
 _MOST_PAIRS = 16
 
 
@@ -221,14 +227,17 @@ class WorkInBatch(Work):
             if found is None:
                 raise
             run = found
-        self._ledger.started(self._job.id, run.id)
+        return self._started(run)
+
+    def _started(self, run: Run) -> Run:
+        with suppress(LedgerError):  # the run is there all the same; the batch ends with the ledger's failure
+            self._ledger.started(self._job.id, run.id)
         return run
 
     async def _find_or_create(self, known: Known) -> Run:
         assert known.thread_id is not None  # intended to start a run on it
         if (run := await self._look(known, known.thread_id)) is not None:
-            self._ledger.started(self._job.id, run.id)
-            return run
+            return self._started(run)
         # The same attempt, with the same tag: should the old request be answered still, either run is the job's.
         job = self._job
         messages = job.messages if job.thread_id is not None and self.attempts == 1 else ()
@@ -263,7 +272,21 @@ class WorkInBatch(Work):
         return f"{self._ledger.id}:{self._key}:{self.attempts}"
 
     async def _abandon(self) -> None:
-        await self._ledger.abandon(self._job.id)
+        assert self._wait.watch.ids is not None  # of the run that is to be cancelled
+        thread_id, run_id = self._wait.watch.ids
+        try:
+            with anyio.fail_after(_ABANDON_SECONDS):
+                await self._ledger.abandon(self._job.id)
+        except (LedgerError, TimeoutError) as error:
+            # Whether we or others have cancelled a run the server does not tell, so the next batch cannot know either.
+            logger.warning(
+                "run %s of thread %s is being cancelled, and the ledger could not note that (%s): the next batch may"
+                " take the cancelled run for the end of job %s; to have that done, give it a new id",
+                run_id,
+                thread_id,
+                error if isinstance(error, LedgerError) else f"it took more than {_ABANDON_SECONDS:g} s",
+                self._job.id,
+            )
 
     async def _finish(self, run: Run, text: str, duration: float) -> None:
         with suppress(LedgerError):  # the result is good all the same; the batch ends with the ledger's failure

@@ -90,7 +90,7 @@ class Watch:
     Attributes:
         run: as last seen.
         is_reporting: whether ``on_status`` is at work.
-        before_cancel: awaited before the run is cancelled; None for nothing.
+        before_cancel: awaited before the run is cancelled, which it must not hold up for long; None for nothing.
     """
 
     def __init__(self, send: Caller, pacing: Pacing, supervision: Supervision) -> None:
@@ -232,10 +232,10 @@ class Watch:
                 raise
 
     async def _send_cancel(self) -> None:
+        if self.before_cancel is not None:
+            await self.before_cancel()
         with anyio.move_on_after(_CANCEL_SECONDS):
             try:
-                if self.before_cancel is not None:
-                    await self.before_cancel()
                 await self._send(self._request("POST", "/cancel", Kind.CANCEL))
             except Exception as error:  # whatever it is, it must not take the place of why the wait has ended
                 logger.debug("a run could not be cancelled: %s", error)  # it may have ended meanwhile

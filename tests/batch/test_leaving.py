@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 from transport.cancelling import cancelled_at, styles
 
-from asyncassist import ClientClosedError, Ledger, LedgerError
-from asyncassist.batch import threads
+from asyncassist import BatchProgress, ClientClosedError, Ledger, LedgerError
+from asyncassist.batch import threads, work
 from asyncassist.testing import FakeServer, Fault
 from batch.helpers import ECHO, SLOW, Place, place, read, until
 
@@ -240,6 +242,98 @@ def test_dropped_when_the_event_loop_is_over() -> None:
     asyncio.run(main())
     kept.clear()
     gc.collect()
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+async def test_the_ledger_is_closed_first(tmp_path: Path, error: type[Exception] | None) -> None:
+    """Closing it ends its batches: their runs are cancelled, and noted as left, so that the next batch does them."""
+    async with place(SLOW, ECHO) as p:
+        jobs = [p.job("quick"), *slow_jobs(p, 3)]
+        with suppress(ZeroDivisionError):
+            async with Ledger.open(tmp_path / "l") as ledger:
+                async for _ in p.client.run_many(jobs, ledger=ledger):
+                    await until(lambda: p.asked("get_run") >= 4)
+                    if error is not None:
+                        raise error
+                    break
+        assert p.asked("cancel_run") == 3
+        await until(lambda: not p.client._batches)
+        assert not ledger.batches
+        p.server.script(ECHO)
+        again = await read(p.client.run_many(jobs, ledger=tmp_path / "l"))
+
+        assert {result.status for result in again.values()} == {"completed"}
+
+
+@pytest.mark.parametrize("how", ["failed", "busy"])
+async def test_a_ledger_that_can_note_nothing(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The runs are cancelled all the same, and the log names them."""
+    monkeypatch.setattr(work, "_ABANDON_SECONDS", 0.2)
+    is_free = threading.Event()
+
+    def stay_busy(connection: sqlite3.Connection) -> None:
+        is_free.wait(10)
+        if how == "failed":
+            connection.execute("no SQL")
+
+    async with place(SLOW) as p, Ledger.open(tmp_path / "l") as ledger:
+        results = p.client.run_many(slow_jobs(p, 2), ledger=ledger)
+        async with anyio.create_task_group() as group:
+            group.start_soon(results.__anext__)
+            await until(lambda: p.asked("get_run") >= 2)
+            ledger._add(stay_busy)
+            if how == "failed":
+                is_free.set()
+                await until(lambda: ledger.failure)
+            group.cancel_scope.cancel()
+        try:
+            assert list((await p.runs()).values()) == ["cancelled"] * 2
+        finally:
+            is_free.set()
+    reason = "took more than 0.2 s" if how == "busy" else "cannot be used"
+    for number, record in enumerate(sorted(caplog.records, key=lambda record: record.getMessage()), 1):
+        assert f"run run_{number} of thread thread_{number} is being cancelled" in record.getMessage()
+        assert reason in record.getMessage()
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("what", ["results", "client", "ledger"])
+async def test_closed_by_its_own_function(tmp_path: Path, what: str) -> None:
+    """The batch is ended, and does not wait for itself."""
+    async with place(SLOW) as p, p.server.client() as client, Ledger.open(tmp_path / "l") as ledger:
+        closing: dict[str, Any] = {"client": client, "ledger": ledger}
+
+        async def close(progress: BatchProgress) -> None:
+            await until(lambda: p.asked("get_run"))
+            await closing[what].aclose()
+
+        results = closing["results"] = client.run_many([p.job(1, "slow")], ledger=ledger, on_progress=close)
+        with anyio.fail_after(10):
+            if what == "results":
+                assert await read(results) == {}
+            else:
+                with pytest.raises(ClientClosedError if what == "client" else LedgerError):
+                    await read(results)
+            await until(lambda: not client._batches)
+        assert p.asked("cancel_run") == 1
+
+
+async def test_left_while_it_begins() -> None:
+    """Ended by another task right after the first result was asked for, it ends without an error."""
+    async with place() as p:
+        results = p.client.run_many([p.job(1)])
+        async with anyio.create_task_group() as group:
+            found: list[Any] = []
+
+            async def reads() -> None:
+                found.append(await read(results))
+
+            group.start_soon(reads)
+            await until(lambda: p.client._batches)
+            await results.aclose()
+        assert found == [{}]
 
 
 async def test_a_ledger_is_closed_whatever_happens(tmp_path: Path) -> None:

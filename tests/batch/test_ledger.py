@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from asyncassist.batch import ledger as ledger_module
 from asyncassist.batch import ledger_file
 from asyncassist.batch.ledger import content_of
 from asyncassist.models import Run
+from asyncassist.testing import Fault
 from batch.helpers import BASE, ECHO, SLOW, job, place, read, until
 
 pytestmark = pytest.mark.anyio
@@ -306,7 +308,7 @@ async def test_commits_are_shared(path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_ledger_that_is_closed_meanwhile(path: Path) -> None:
-    """What is under way goes on to its end; then it is raised, also when more jobs were awaited."""
+    """The batch is ended, also when it waits for jobs; whoever reads is told."""
     sender, receiver = anyio.create_memory_object_stream[Any](10)
     async with place(ECHO) as p, sender, receiver:
         ledger = await Ledger.open(path)
@@ -314,8 +316,43 @@ async def test_a_ledger_that_is_closed_meanwhile(path: Path) -> None:
         await sender.send(p.job(1))
         assert (await anext(results)).is_completed
         await ledger.aclose()
+        assert not p.client._batches
         await sender.send(p.job(2))
-        with pytest.raises(LedgerError, match="is not open"):
+        with pytest.raises(LedgerError, match="is not open any more: it was closed while a batch worked with it"):
+            await anext(results)
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+        with pytest.raises(LedgerError, match="is not open: use"):
+            await anext(p.client.run_many([p.job(3)], ledger=ledger))
+        assert p.asked("create_run") == 1
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_the_disk_fills_up_while_a_run_is_created(path: Path, is_known: bool) -> None:
+    """The run is followed to its end all the same, and the failure raised after its result."""
+    async with place(ECHO) as p, Ledger.open(path) as ledger:
+        if is_known:
+            thread = await p.client.create_thread(messages=p.job(1).messages)
+            session = await ledger.begin_session(BASE)
+            await ledger.begin("1", content_of(p.job(1)), session)
+            await ledger.intend("1", 1, thread.id)
+            tag = f"{ledger.id}:{blake2b(b'1', digest_size=16).hexdigest()}:1"
+            await p.client.create_run(thread.id, assistant_id=p.assistant, metadata={"asyncassist": tag})
+        operation = "list_runs" if is_known else "create_run"
+        p.server.faults.add(Fault.slow(0.3), on=operation)
+        results = p.client.run_many([p.job(1)], ledger=ledger)
+
+        async def fill_up() -> None:
+            await until(lambda: p.asked(operation))
+            await ledger._do(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
+            with pytest.raises(LedgerError):
+                await ledger._do(lambda connection: connection.execute("CREATE TABLE more (id)"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(fill_up)
+            result = await anext(results)
+        assert (result.text, result.error) == ("say 1", None)
+        with pytest.raises(LedgerError, match="its disk is full"):
             await anext(results)
         assert p.asked("create_run") == 1
 

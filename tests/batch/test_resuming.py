@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,35 @@ async def test_a_second_job_under_way(path: Path) -> None:
 
         assert [result.job.id for result in found if result.error is not None] == ["slow", "slow"]
         assert found[-1].text == "at last"
+
+
+async def test_a_second_job_that_comes_while_the_first_is_begun(path: Path) -> None:
+    """It is refused also where the first has ended before it is its turn, and the ledger was asked before that."""
+
+    async def jobs(p: Place) -> AsyncIterator[Job]:
+        for id in ("a", "b", "a", "c"):
+            yield p.job(id)
+
+    async with place(ECHO) as p:
+        found = [result async for result in p.client.run_many(jobs(p), concurrency=2, ledger=path)]
+
+        assert sorted(result.job.id for result in found if result.error is None) == ["a", "b", "c"]
+        assert [result.job.id for result in found if isinstance(result.error, UsageError)] == ["a"]
+        assert p.asked("create_run") == 3
+
+
+async def test_metadata_for_all_calls_of_the_client(path: Path) -> None:
+    """With a ledger it is refused before anything is done: it would take the place of the tags."""
+    async with place(ECHO) as p:
+        client = p.client.with_options(extra_body={"metadata": {"team": "a"}})
+        with pytest.raises(UsageError, match="would take the place of the tags"):
+            client.run_many([p.job(1)], ledger=path)
+        assert p.asked("create_thread") == 0
+
+        results = await read(client.run_many([p.job(1)]))
+        more = await read(p.client.with_options(extra_body={"user": "a"}).run_many([p.job(1)], ledger=path))
+        assert results["1"].is_completed
+        assert more["1"].is_completed
 
 
 async def test_a_ledger_of_another_server(path: Path) -> None:

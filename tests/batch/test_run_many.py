@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -298,6 +299,23 @@ async def test_an_error_of_the_iterable() -> None:
             assert len(given) == count
             with pytest.raises(StopAsyncIteration):
                 await anext(results)
+
+
+@pytest.mark.parametrize("is_ledger", [False, True])
+async def test_an_iterable_that_raises_a_group(tmp_path: Path, is_ledger: bool) -> None:
+    """It is raised as it is, and not one of its errors in its place."""
+    group = ExceptionGroup("two", [ValueError("a"), KeyError("b")])
+
+    def jobs(assistant: str) -> Iterator[Job]:
+        yield Job("1", assistant)
+        raise group
+
+    async with place() as p:
+        results = p.client.run_many(jobs(p.assistant), ledger=tmp_path / "l" if is_ledger else None)
+        assert (await anext(results)).is_completed
+        with pytest.raises(ExceptionGroup) as caught:
+            await anext(results)
+        assert caught.value is group
 
 
 async def test_a_second_job_with_an_id() -> None:
