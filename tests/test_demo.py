@@ -125,7 +125,7 @@ def test_a_run_that_fails_is_one_line(capsys: pytest.CaptureFixture[str], monkey
     errors = capsys.readouterr().err
     assert code == 1
     assert errors.startswith("error: run run_")
-    assert errors.endswith(" ended failed: server_error: out of sorts\n")
+    assert errors.endswith(" failed: server_error: out of sorts\n")
     assert errors.count("\n") == 1
     assert objects_left(store) == 0
 

@@ -51,7 +51,7 @@ async def _ask(
                     run, text = await talk.answer(question, _ignore)
             else:
                 run, text = await talk.answer(question, write)
-                if not text.endswith("\n"):
+                if text and not text.endswith("\n"):
                     write("\n")
         finally:
             if answering["thread"] is None and talk.thread_id is not None and not as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -16,6 +15,7 @@ import click
 from asyncassist import BatchProgress
 from asyncassist._wire.json import dumps
 from asyncassist.batch.job_file import check_jobs, read_jobs
+from asyncassist.cli.batch_output import check_is_own, check_results
 from asyncassist.cli.connecting import connect
 from asyncassist.cli.output import check_output, functions_print_to_stderr, note, telling
 from asyncassist.cli.progress import make_reporter, told_at_the_end
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from asyncassist import AsyncClient, JobResult, Toolset
     from asyncassist.cli.connecting import Connection
+    from asyncassist.runs.watch import OnCancel
 
 __all__ = ["FileBatch", "prepare", "shard_of"]
 
@@ -57,6 +58,7 @@ def prepare(
     tokens_per_minute: float | None,
     job_seconds: float | None,
     retry_failed_runs: int,
+    on_cancel: OnCancel,
     tools: str | None,
     connection: Connection,
 ) -> Callable[[], Awaitable[int | None]]:
@@ -72,17 +74,19 @@ def prepare(
     if output == "-":
         check_output()
     else:
-        _check_results(output, jobs, ledger, overwrite=overwrite)
+        check_results(output, jobs, ledger, overwrite=overwrite)
     toolset = None if tools is None else load_toolset(tools)
     client = connect(connection, **_limits(max_in_flight, requests_per_minute, tokens_per_minute))
     batch = FileBatch(
         jobs=jobs,
         output=output,
+        overwrite=overwrite,
         ledger=ledger,
         shard=part,
         concurrency=concurrency,
         job_seconds=job_seconds,
         retry_failed_runs=retry_failed_runs,
+        on_cancel=on_cancel,
         toolset=toolset,
     )
     batch.count()
@@ -97,20 +101,24 @@ class FileBatch:
         *,
         jobs: str,
         output: str,
+        overwrite: bool,
         ledger: str | None,
         shard: tuple[int, int] | None,
         concurrency: int,
         job_seconds: float | None,
         retry_failed_runs: int,
+        on_cancel: OnCancel,
         toolset: Toolset | None,
     ) -> None:
         self._jobs = jobs
         self._output = output
+        self._overwrite = overwrite
         self._ledger = ledger
         self._shard = shard
         self._concurrency = concurrency
         self._job_seconds = job_seconds
         self._retry_failed_runs = retry_failed_runs
+        self._on_cancel: OnCancel = on_cancel
         self._toolset = toolset
         self._total = 0
         self._progress = BatchProgress()
@@ -135,6 +143,8 @@ class FileBatch:
     async def run(self, client: AsyncClient) -> int | None:
         """Run the jobs, and return the exit code."""
         started = time.monotonic()
+        if self._output != "-" and self._ledger is not None and not self._overwrite:
+            await check_is_own(self._output, self._ledger)
         async with client:
             await _check_server(client)
             try:
@@ -153,7 +163,8 @@ class FileBatch:
                 note(self._stopped("interrupted"))
                 raise
             except AsyncAssistError:
-                note(self._stopped("stopped"))
+                if self._progress.seen:  # else nothing was begun, and the error says all: of the ledger, most often
+                    note(self._stopped("stopped"))
                 raise
         progress = self._progress
         where = "" if self._output == "-" else f"; results in {self._output}"
@@ -172,6 +183,7 @@ class FileBatch:
             timeout=self._job_seconds,
             on_progress=on_progress,
             retry_failed_runs=self._retry_failed_runs,
+            on_cancel=self._on_cancel,
         )
         async with batch:
             async for result in batch:
@@ -211,26 +223,6 @@ def shard_of(text: str) -> tuple[int, int]:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise click.UsageError(f"--shard takes I/N, such as 1/4, with I from 1 to N, got {text!r}")
     return int(match[1]), int(match[2])
-
-
-def _check_results(output: str, jobs: str, ledger: str | None, *, overwrite: bool) -> None:
-    if any(_is_same(output, other) for other in (jobs, ledger) if other is not None):
-        raise click.UsageError("the results would be written over the jobs or the ledger")
-    if not os.path.exists(output) or Path(output).is_file():
-        try:
-            open(output, "ab").close()
-        except OSError as error:
-            raise CommandError(f"{output} cannot be written: {error.strerror or error}") from error
-    is_new = ledger is None or not os.path.exists(ledger)
-    if is_new and not overwrite and Path(output).is_file() and os.path.getsize(output):
-        of = "no --ledger is given" if ledger is None else f"the ledger {ledger} is not there"
-        raise CommandError(f"{output} has results already, and {of}: give another file, or --overwrite")
-
-
-def _is_same(path: str, other: str) -> bool:
-    if os.path.exists(path) and os.path.exists(other):
-        return os.path.samefile(path, other)
-    return os.path.realpath(path) == os.path.realpath(other)
 
 
 async def _check_server(client: AsyncClient) -> None:

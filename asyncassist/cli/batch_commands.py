@@ -34,12 +34,17 @@ class _RunsByDefault(click.Group):
         formatter.write_usage(ctx.command_path, "JOBS.jsonl -o RESULTS.jsonl --ledger FILE [OPTIONS]")
         formatter.write_usage(ctx.command_path, "status LEDGER [--json]", prefix=" " * len("Usage: "))
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        first = self.commands["run"]
+        first.format_options(click.Context(first, parent=ctx, info_name="run"), formatter)
+        self.format_commands(ctx, formatter)
+
 
 @click.group(
     cls=_RunsByDefault,
     no_args_is_help=False,
     short_help="Run the jobs of a file, and go on where it stopped.",
-    epilog="The options are those of `asyncassist batch run`.",
+    epilog=_FORM,
 )
 def batch() -> None:
     """Run the jobs of a file, many at a time, and go on where it stopped, whatever it was that stopped it."""
@@ -56,7 +61,7 @@ def batch() -> None:
     help="Where the results go, a line for each job as it ends; the standard output if not given. A batch that goes on "
     "writes the file anew, with the results from before.",
 )
-@click.option("--overwrite", is_flag=True, help="Write over results that are there, where the ledger is new.")
+@click.option("--overwrite", is_flag=True, help="Write over the file of -o, also where it is not of this batch.")
 @click.option(
     "--ledger",
     metavar="FILE",
@@ -105,6 +110,13 @@ def batch() -> None:
     help="How many fresh runs may follow one that failed in a way that passes.",
 )
 @click.option(
+    "--on-cancel",
+    type=click.Choice(["cancel", "leave"]),
+    default="cancel",
+    show_default=True,
+    help="What becomes of the runs under way after Ctrl-C: cancelled on the server, or left to go on there.",
+)
+@click.option(
     "--tools",
     metavar="WHERE",
     help="Functions the runs may call, as of ask. The assistants, or the jobs' params, are to offer them.",
@@ -117,7 +129,8 @@ def run_batch(**options: Any) -> int:
 
     With --ledger the same command goes on where it stopped, after Ctrl-C as after a crash: jobs that have ended are not
     run again, those that were under way are found on the server and followed. Ctrl-C cancels the runs that are under
-    way. How far it has come is told on stderr. The exit code is 0 where all jobs completed, 3 where some did not.
+    way, unless --on-cancel is leave. How far it has come is told on stderr. The exit code is 0 where all jobs
+    completed, 3 where some did not.
     """
 
     def load() -> Callable[[], Awaitable[int | None]]:
@@ -135,9 +148,10 @@ def run_batch(**options: Any) -> int:
 def show_status(**options: Any) -> int:
     """Tell how many jobs of a ledger have come how far; also while a batch works with it.
 
-    A job is begun, starting or running while it is under way; then it has the status its run ended with, or "error"
-    where it was given up, to be taken up again by the next batch. With --json one object; with --json and --failed a
-    line for each job that has not completed.
+    A job is begun, starting or running while a batch has it under way; where no batch is working with the ledger now,
+    the next one takes it up again. Then it has the status its run ended with, or "error" where it was given up, to be
+    taken up again likewise. With --json one object; with --json and --failed a line for each job that has not
+    completed.
     """
 
     def load() -> Callable[[], Awaitable[int | None]]:

@@ -19,7 +19,7 @@ from anyio.from_thread import start_blocking_portal
 
 from asyncassist.cli.connecting import client_options, connect
 from asyncassist.cli.output import check_output, functions_print_to_stderr, note, say, say_json, write
-from asyncassist.cli.running import NOT_COMPLETED, OutputError, is_terminating, tell_failure
+from asyncassist.cli.running import NOT_COMPLETED, OutputError, hint_for, is_terminating, tell_failure
 from asyncassist.cli.talking import Answering, Talk, as_text, summary
 from asyncassist.cli.tool_source import load_toolset
 from asyncassist.errors import AsyncAssistError, RunError, UsageError
@@ -87,7 +87,7 @@ class _Chat:
                 raise
             except AsyncAssistError as error:
                 tell_failure(str(error))
-                if hint := getattr(error, "hint", ""):
+                if hint := hint_for(error):
                     note(hint)
             self._tell_thread()
         return None
@@ -117,7 +117,7 @@ class _Chat:
         run, text = answered
         if self._as_json:
             say_json(summary(run, text))
-        elif not text.endswith("\n"):
+        elif text and not text.endswith("\n"):
             say()
         run.raise_for_status()
 

@@ -9,7 +9,7 @@ import click
 
 from asyncassist import NO_KEY, AsyncClient, Timeout
 from asyncassist._transport.settings import from_environment
-from asyncassist.cli.running import CommandError
+from asyncassist.cli.running import LOCAL_SERVER, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +21,6 @@ __all__ = ["BASE_URL_VARIABLES", "KEY_VARIABLES", "Connection", "client_options"
 
 BASE_URL_VARIABLES = ("ASYNCASSIST_BASE_URL", "OPENAI_BASE_URL")
 KEY_VARIABLES = ("ASYNCASSIST_API_KEY", "OPENAI_API_KEY")
-
-_LOCAL = """\
-A server on this machine, which needs no model and no key (pip install 'asyncassist[server]'):
-  asyncassist serve
-and in another terminal:
-  export ASYNCASSIST_BASE_URL=http://127.0.0.1:8080/v1 ASYNCASSIST_API_KEY=any"""
 
 
 class Connection(TypedDict):
@@ -70,10 +64,11 @@ def client_options(connection: Connection) -> dict[str, Any]:
     headers = _headers(connection)
     key = _api_key(connection)
     if not connection["base_url"] and from_environment(*BASE_URL_VARIABLES) is None:
-        raise CommandError("no server is named: give --base-url URL, or set ASYNCASSIST_BASE_URL", hint=_LOCAL)
+        raise CommandError("no server is named: give --base-url URL, or set ASYNCASSIST_BASE_URL", hint=LOCAL_SERVER)
     if key is None and from_environment(*KEY_VARIABLES) is None:
         raise CommandError(
-            "there is no API key: set ASYNCASSIST_API_KEY, or give --no-key for a server that wants none", hint=_LOCAL
+            "there is no API key: set ASYNCASSIST_API_KEY, or give --no-key for a server that wants none",
+            hint=LOCAL_SERVER,
         )
     options: dict[str, Any] = {
         "base_url": connection["base_url"] or None,

@@ -33,6 +33,7 @@ class Answer:
         is_api: whether it is what the API answers, and not, say, a page.
         code, message, body: of an answer that is an error.
         headers: names in lower case.
+        hint: what to do where no answer came.
     """
 
     status: int | None
@@ -41,6 +42,7 @@ class Answer:
     body: str = ""
     headers: Mapping[str, str] = field(factory=dict[str, str])
     is_api: bool = True
+    hint: str = ""
 
 
 def verdict_on(answer: Answer, unknown: Answer) -> Verdict:

@@ -21,6 +21,7 @@ from asyncassist._transport.settings import BaseUrl, from_environment
 from asyncassist.cli.connecting import BASE_URL_VARIABLES, KEY_VARIABLES, client_options
 from asyncassist.cli.dialects import RETIRED, Answer, dialect_of, verdict_on
 from asyncassist.cli.output import check_output, say, say_json
+from asyncassist.cli.running import hint_for
 from asyncassist.errors import APIConnectionError, APIStatusError, AsyncAssistError, DecodeError
 
 if TYPE_CHECKING:
@@ -54,10 +55,11 @@ async def _work(connection: Connection, *, as_json: bool) -> int:
     try:
         options = client_options(connection)
         async with _client(options) as client, _client(options, "/asyncassist-doctor") as astray:
-            found |= await _ask(client, astray)
+            findings, hint = await _ask(client, astray, found["key"])
+            found |= findings
     except AsyncAssistError as error:
         found |= {"problem": str(error)}
-        hint = getattr(error, "hint", "")
+        hint = hint_for(error)
     is_usable = "problem" not in found
     found["is_usable"] = is_usable
     if as_json:
@@ -125,13 +127,20 @@ def _client(options: Mapping[str, Any], below: str = "") -> AsyncClient:
     return AsyncClient(retry=RetryPolicy(attempts=1), **settings)
 
 
-async def _ask(client: AsyncClient, astray: AsyncClient) -> dict[str, Any]:
+async def _ask(client: AsyncClient, astray: AsyncClient, key: str | None) -> tuple[dict[str, Any], str]:
+    """Ask what the server knows: what was found, and a hint.
+
+    Args:
+        client: as the command has it.
+        astray: of a path that no server has.
+        key: where the key comes from.
+    """
     base = BaseUrl(client.base_url)
     proxy = proxy_for(base)
     found: dict[str, Any] = {"proxy": None if proxy is None else _without_user(proxy)}
     listing, seconds = await _look(client)
     if listing.status is None:
-        return {**found, "problem": listing.message}
+        return {**found, "problem": listing.message}, listing.hint
     raw = client.with_raw_response
     requests: dict[str, Callable[[], Awaitable[object]]] = {
         "get_assistant": lambda: raw.get_assistant(_ASSISTANT),
@@ -161,9 +170,9 @@ async def _ask(client: AsyncClient, astray: AsyncClient) -> dict[str, Any]:
         "dialect": dialect_of(base.host, path, listing, unknown),
         "operations": verdicts,
     }
-    if (problem := _problem(found["dialect"], listing, set(verdicts.values()), base)) is not None:
+    if (problem := _problem(found["dialect"], listing, set(verdicts.values()), base, key)) is not None:
         found["problem"] = problem
-    return found
+    return found, ""
 
 
 async def _look(client: AsyncClient) -> tuple[Answer, float | None]:
@@ -192,16 +201,17 @@ async def _answer(request: Callable[[], Awaitable[Any]]) -> Answer:
     except DecodeError as error:
         return Answer(error.status, message=error.message, is_api=False)
     except APIConnectionError as error:
-        return Answer(None, message=error.message)
+        return Answer(None, message=error.message, hint=hint_for(error))
     return Answer(response.status, headers={name.lower(): value for name, value in response.headers.items()})
 
 
-def _problem(dialect: str, listing: Answer, verdicts: set[str], base: BaseUrl) -> str | None:
+def _problem(dialect: str, listing: Answer, verdicts: set[str], base: BaseUrl, key: str | None = None) -> str | None:
     """Say why nothing can work, if nothing can."""
     if dialect == RETIRED and "there" not in verdicts:
         return f"this is {dialect}: name another server"
     if verdicts <= {"refused"}:
-        return f"the server does not accept the key: {listing.status} {listing.message}".rstrip()
+        what = "requests without a key (--no-key)" if key == "--no-key" else f"the key in {key}"
+        return f"the server does not accept {what}: {listing.status} {listing.message}".rstrip()
     if "there" not in verdicts:
         where = "" if re.search(r"/(v\d+|openai|api/projects/[^/]+)$", base.text) else "; should the URL end in /v1?"
         return f"the server at {base.text} answers, but knows no operation of the Assistants API{where}"

@@ -10,24 +10,32 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from asyncassist.errors import AsyncAssistError
+from asyncassist.errors import APIConnectionError, AsyncAssistError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from types import FrameType
 
 __all__ = [
+    "LOCAL_SERVER",
     "NOT_COMPLETED",
     "CommandError",
     "OutputError",
     "carry_out",
     "carry_out_blocking",
     "drop_output",
+    "hint_for",
     "tell_failure",
 ]
 
 #: The exit code of a command that did what it was asked for, where a run or a job has not completed.
 NOT_COMPLETED = 3
+#: The hint where there is no server to ask.
+LOCAL_SERVER = """\
+A server on this machine, which needs no model and no key (pip install 'asyncassist[server]'):
+  asyncassist serve
+and in another terminal:
+  export ASYNCASSIST_BASE_URL=http://127.0.0.1:8080/v1 ASYNCASSIST_API_KEY=any"""
 
 #: Seconds in which a second signal counts as the first: keyboards bounce, and a signal may come by two ways.
 _BOUNCE = 0.5
@@ -94,7 +102,7 @@ def carry_out_blocking(load: Callable[[], Callable[[], int | None]]) -> int:
         extra = _EXTRAS.get(error.name or "")
         return _fail(f"{error}: pip install 'asyncassist[{extra}]'" if extra else str(error))
     except (AsyncAssistError, ImportError) as error:
-        return _fail(str(error), getattr(error, "hint", ""))
+        return _fail(str(error), hint_for(error))
 
 
 async def _interruptible(work: Callable[[], Awaitable[int | None]]) -> int | None:
@@ -181,6 +189,18 @@ def tell_failure(message: str) -> None:
     """Say on stderr, in one line, what has failed."""
     if sys.stderr is not None:
         print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+
+
+def hint_for(error: BaseException) -> str:
+    """Return the lines that tell what to do about an error; none where nobody knows."""
+    if isinstance(error, APIConnectionError) and not error.sent:
+        from ssl import SSLError
+
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SSLError):
+            cause = cause.__cause__
+        return LOCAL_SERVER if cause is None else ""  # a server whose certificate is refused is there
+    return getattr(error, "hint", "")
 
 
 def _fail(message: str, hint: str = "") -> int:

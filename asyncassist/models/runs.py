@@ -56,11 +56,11 @@ RunInclude: TypeAlias = Literal["step_details.tool_calls[*].file_search.results[
 TERMINAL_RUN_STATUSES: Final = frozenset({"completed", "failed", "cancelled", "incomplete", "expired"})
 """The statuses a run never leaves."""
 
-_BAD_ENDINGS: Final[dict[str, type[RunError]]] = {
-    "failed": RunFailedError,
-    "expired": RunExpiredError,
-    "cancelled": RunCancelledError,
-    "incomplete": RunIncompleteError,
+_BAD_ENDINGS: Final[dict[str, tuple[type[RunError], str]]] = {
+    "failed": (RunFailedError, "failed"),
+    "expired": (RunExpiredError, "expired"),
+    "cancelled": (RunCancelledError, "was cancelled"),
+    "incomplete": (RunIncompleteError, "is incomplete"),
 }
 
 
@@ -201,13 +201,14 @@ class Run(Model):
         """
         if self.status == "completed":
             return self
-        error = _BAD_ENDINGS.get(self.status)
-        if error is None:
+        ending = _BAD_ENDINGS.get(self.status)
+        if ending is None:
             hint = "wait for it first"
             if self.status == "requires_action":
                 hint = "answer its required_tool_calls with submit_tool_outputs_to_run, then wait again, or cancel it"
             raise UsageError(f"run {self.id} has not ended: its status is {self.status!r}; {hint}")
-        message = f"run {self.id} ended {self.status}"
+        error, verb = ending
+        message = f"run {self.id} {verb}"
         reasons: list[str | None] = []
         if self.last_error is not None:
             reasons += [self.last_error.code, self.last_error.message]

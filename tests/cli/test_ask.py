@@ -146,8 +146,8 @@ def test_nothing_to_read_a_question_from(
 @pytest.mark.parametrize(
     ("question", "text", "message"),
     [
-        ("fail", "", "failed"),
-        ("cut", "as far as", "max_completion_tokens"),
+        ("fail", "", " failed: rate_limit_exceeded: Not now."),
+        ("cut", "as far as\n", " is incomplete: max_completion_tokens"),
     ],
 )
 def test_a_run_that_does_not_complete(
@@ -160,9 +160,10 @@ def test_a_run_that_does_not_complete(
     found = json.loads(capsys.readouterr().out)
 
     assert codes == [3, 3]
-    assert output == f"{text}\n"
-    assert message in errors
-    assert found["text"] == text
+    assert output == text
+    assert f"error: run {found['run_id'].partition('_')[0]}_" in errors
+    assert errors.endswith(f"{message}\n")
+    assert found["text"] == text.rstrip("\n")
     assert found["status"] in ("failed", "incomplete")
 
 

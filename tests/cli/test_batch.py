@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from asyncassist import cli
+from asyncassist.errors import LedgerError
 from asyncassist.testing import FakeServer, Fault
 
 from .jobs import BATCH, results, write_jobs
@@ -140,17 +141,41 @@ def test_into_nothing(capsys: pytest.CaptureFixture[str], server: FakeServer) ->
     assert cli.main(["batch", "jobs.jsonl", "-o", os.devnull]) == 0
 
 
-def test_a_ledger_that_fails_half_way(capsys: pytest.CaptureFixture[str], server: FakeServer) -> None:
-    """How far it has come is told, then why it stopped."""
+@pytest.mark.parametrize(
+    ("ledger", "message"), [("ledger", "ledger is no SQLite database"), ("no/such/ledger", "there is no directory ")]
+)
+def test_a_ledger_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str], server: FakeServer, ledger: str, message: str
+) -> None:
+    """It is one line, and no file of results is made."""
     write_jobs("one")
     Path("ledger").write_text("x" * 1000, "utf-8")
+
+    code = cli.main(["batch", "jobs.jsonl", "-o", "results.jsonl", "--ledger", ledger])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert line.startswith("error: ")
+    assert message in line
+    assert not Path("results.jsonl").exists()
+
+
+def test_a_failure_half_way(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, server: FakeServer
+) -> None:
+    """How far it has come is told, then why it stopped."""
+
+    def write(results: object, result: object) -> None:
+        raise LedgerError("the disk is gone")
+
+    write_jobs("one")
+    monkeypatch.setattr("asyncassist.cli.batch._Results.write", write)
 
     code = cli.main(BATCH)
 
     first, second = capsys.readouterr().err.splitlines()
-    assert code == 1
-    assert first.startswith("stopped: 0 of 1 jobs have ended; ")
-    assert second.startswith("error: ledger is no SQLite database")
+    assert (code, second) == (1, "error: the disk is gone")
+    assert first.startswith("stopped: 1 of 1 jobs have ended; ")
 
 
 def test_a_file_that_cannot_be_read(
@@ -183,7 +208,7 @@ def test_results_of_another_batch_are_not_written_over(capsys: pytest.CaptureFix
     codes.append(cli.main([*BATCH, "--overwrite"]))
 
     assert codes == [1, 1, 0]
-    assert "results.jsonl has results already, and the ledger ledger is not there: give another file" in errors
+    assert "results.jsonl has results already, and the ledger ledger is new: give another file" in errors
     assert "and no --ledger is given" in errors
     assert kept == "precious\n"
     assert results()
@@ -273,8 +298,8 @@ def test_a_ledger_of_another_server(capsys: pytest.CaptureFixture[str], server: 
         code = cli.main([*BATCH, "--base-url", other])
 
     errors = capsys.readouterr().err
-    assert code == 1
-    assert "error: ledger is the ledger of " in errors
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.startswith("error: ledger is the ledger of ")
     assert Path("results.jsonl").read_bytes() == before
 
 
@@ -304,7 +329,8 @@ def test_the_status(capsys: pytest.CaptureFixture[str], server: FakeServer) -> N
 
     url = os.environ["ASYNCASSIST_BASE_URL"]
     assert codes == [0, 0, 0]
-    assert text.startswith(f"ledger     ledger\nserver     {url}\njobs       5 begun or ended\n  completed  2\n")
+    assert text.startswith(f"ledger     ledger\nserver     {url}\nbatch      none is working with it now\n")
+    assert "\njobs       5 begun or ended\n  completed  2\n" in text
     assert "failed     job 2  thread_" in text
     assert "error      job 4" in text
     assert {line["id"]: line["status"] for line in lines} == {
@@ -314,6 +340,18 @@ def test_the_status(capsys: pytest.CaptureFixture[str], server: FakeServer) -> N
     }
     assert found["statuses"] == {"completed": 2, "failed": 1, "incomplete": 1, "error": 1}
     assert (found["jobs"], found["under_way"], found["server"]) == (5, 0, url)
+
+
+def test_the_status_of_a_copy(capsys: pytest.CaptureFixture[str], server: FakeServer) -> None:
+    """A ledger without its lock beside it is one that no batch is working with."""
+    write_jobs("one")
+    assert cli.main(BATCH) == 0
+    Path("ledger-lock").unlink()
+    capsys.readouterr()
+
+    assert cli.main(["batch", "status", "ledger"]) == 0
+    assert "none is working with it now" in capsys.readouterr().out
+    assert not Path("ledger-lock").exists()
 
 
 def test_the_status_of_what_is_no_ledger(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,16 +38,19 @@ def test_a_signal_cancels_the_runs_and_the_next_one_goes_on(server: FakeServer, 
     write_jobs("one", "two", "slow", "slow")
     with started(*BATCH) as process:
         wait_until(lambda: statuses_on_the_server() == {"completed": 2, "in_progress": 2})
-        wait_until(lambda: Path("results.jsonl").read_bytes().count(b"\n") == 2)
+        wait_until(lambda: Path("results.jsonl").exists() and Path("results.jsonl").read_bytes().count(b"\n") == 2)
         process.send_signal(number)
         output, errors = process.communicate(timeout=PATIENCE)
-    cancelled = statuses_on_the_server()
+    cancelled, found, text = statuses_on_the_server(), status(), run("batch", "status", "ledger").stdout.decode()
     server.script(Rule(say="At last."))
     done = run(*BATCH)
 
     assert (process.returncode, output) == (code, b"")
     assert errors == b"interrupted: 2 of 4 jobs have ended; the same command goes on where it stopped\n"
     assert cancelled == {"completed": 2, "cancelled": 2}
+    assert (found["is_working"], found["under_way"], found["to_be_taken_up_again"]) == (False, 0, 2)
+    assert "batch      none is working with it now\njobs       4 begun or ended\n  2 to be taken up again\n" in text
+    assert "running" not in text
     assert done.returncode == 0, done.stderr
     assert [results()[f"job {number}"]["text"] for number in range(4)] == [
         "You said: one",
@@ -71,6 +74,28 @@ def test_a_signal_in_this_process(
     assert code == 143
     assert capsys.readouterr().err.startswith(f"interrupted: 0 of 1 jobs have ended; {rest}")
     assert statuses_on_the_server() == {"cancelled": 1}
+    if options:
+        assert cli.main(["batch", "status", "ledger"]) == 0
+        assert capsys.readouterr().out.endswith("jobs       1 begun or ended\n  1 to be taken up again\n")
+
+
+@on_unix
+def test_runs_that_are_left(server: FakeServer) -> None:
+    """With --on-cancel leave they go on, and the same command takes up the same runs."""
+    server.script(Rule(say="At last.", delay=2))
+    write_jobs("one")
+    with started(*BATCH, "--on-cancel", "leave") as process:
+        wait_until(lambda: statuses_on_the_server() == {"in_progress": 1})
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    left = statuses_on_the_server()
+    done = run(*BATCH)
+
+    assert process.returncode == 130
+    assert "cancelled" not in left
+    assert done.returncode == 0, done.stderr
+    assert statuses_on_the_server() == {"completed": 1}
+    assert results()["job 0"]["text"] == "At last."
 
 
 @on_unix
@@ -118,12 +143,16 @@ def test_a_ledger_in_use(server: FakeServer) -> None:
         wait_until(lambda: status()["under_way"] == 1)
         before = Path("results.jsonl").read_bytes()
         second = run(*BATCH)
+        found, text = status(), run("batch", "status", "ledger").stdout.decode()
         after = Path("results.jsonl").read_bytes()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE)
 
     assert second.returncode == 1
-    assert b"ledger is in use by another batch" in second.stderr
+    assert second.stderr.startswith(b"error: ledger is in use by another batch")
+    assert second.stderr.count(b"\n") == 1
+    assert (found["is_working"], found["under_way"], found["to_be_taken_up_again"]) == (True, 1, 0)
+    assert "batch      is working with it now\njobs       2 begun or ended\n  running    1\n" in text
     assert before == after != b""
 
 

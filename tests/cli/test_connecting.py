@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from ssl import SSLCertVerificationError
+
 import httpx
 import pytest
 
 from asyncassist import cli
+from asyncassist.cli.running import LOCAL_SERVER, hint_for
+from asyncassist.errors import APIConnectionError
 from asyncassist.testing import FakeServer
 
 from .processes import run
@@ -106,10 +111,28 @@ def server_url(server: FakeServer) -> str:
     return url
 
 
-def test_a_server_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is one line that names it."""
-    code = cli.main(["runs", "list", "thread_1", "--no-key", "--base-url", "http://127.0.0.1:1/v1"])
+@pytest.mark.parametrize("command", [*COMMANDS, ["batch", "jobs.jsonl"]])
+def test_a_server_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    """One line names it, and below is how to get a server on this machine."""
+    monkeypatch.chdir(tmp_path)
+    Path("jobs.jsonl").touch()
+    code = cli.main([*command, "--no-key", "--base-url", "http://127.0.0.1:1/v1", "--timeout", "1"])
 
     output, errors = capsys.readouterr()
-    assert (code, output, errors.count("\n")) == (1, "", 1)
-    assert "http://127.0.0.1:1/v1" in errors
+    line, rest = errors.split("\n", 1)
+    assert (code, output) == (1, "")
+    assert "cannot connect to http://127.0.0.1:1/v1" in line
+    assert "\n  asyncassist serve\n" in rest
+
+
+def test_a_certificate_that_is_refused() -> None:
+    """A server is there, and another one would not help."""
+    refused = APIConnectionError("certificate verify failed", sent=False)
+    refused.__cause__ = OSError()
+    refused.__cause__.__cause__ = SSLCertVerificationError()
+
+    assert hint_for(refused) == ""
+    assert hint_for(APIConnectionError("cut")) == ""
+    assert hint_for(APIConnectionError("refused", sent=False)) == LOCAL_SERVER

@@ -90,7 +90,7 @@ def test_a_server_without_a_key(capsys: pytest.CaptureFixture[str]) -> None:
         code, found = found_at(capsys, url)
 
     assert (code, found["is_usable"], found["key"]) == (1, False, "--no-key")
-    assert found["problem"].startswith("the server does not accept the key: 401 ")
+    assert found["problem"].startswith("the server does not accept requests without a key (--no-key): 401 ")
     assert set(found["operations"].values()) == {"refused"}
 
 
@@ -149,6 +149,21 @@ def test_a_server_that_is_litellm(capsys: pytest.CaptureFixture[str]) -> None:
     assert missing == {"get_assistant"}
 
 
+@pytest.mark.parametrize("variable", ["ASYNCASSIST_API_KEY", "OPENAI_API_KEY"])
+def test_the_variable_of_a_key_that_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """It is named in the verdict, and the key is not."""
+    monkeypatch.setenv(variable, "sk-wrong")
+    with FakeServer(api_keys=["right"]).in_thread() as url:
+        code = cli.main(["doctor", "--base-url", url])
+
+    output = capsys.readouterr().out
+    assert code == 1
+    assert f"\nverdict      the server does not accept the key in {variable}: 401 " in output
+    assert "sk-wrong" not in output
+
+
 def test_nothing_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     """The error of the connection is the verdict."""
     code = cli.main(["doctor", "--base-url", "http://127.0.0.1:1/v1", "--no-key"])
@@ -156,8 +171,9 @@ def test_nothing_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     output, errors = capsys.readouterr()
     assert (code, errors) == (1, "")
     assert "key          none is sent (--no-key)\n" in output
-    assert "127.0.0.1:1" in output.splitlines()[-1]
-    assert output.splitlines()[-1].startswith("verdict ")
+    verdict = next(line for line in output.splitlines() if line.startswith("verdict "))
+    assert "127.0.0.1:1" in verdict
+    assert "\n  asyncassist serve\n" in output
 
 
 def test_a_server_that_hangs_up(capsys: pytest.CaptureFixture[str], server: FakeServer) -> None:

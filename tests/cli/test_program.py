@@ -133,6 +133,15 @@ def test_the_shell_completes(words: str, expected: list[str]) -> None:
     assert [line.partition(",")[2] for line in done.stdout.splitlines()] == expected
 
 
+def test_the_help_of_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the options of the command that is meant where none is named, and the other one."""
+    assert cli.main(["batch", "--help"]) == 0
+
+    text = capsys.readouterr().out
+    assert all(option in text for option in ("--ledger FILE", "--on-cancel [cancel|leave]", "--base-url URL"))
+    assert "\n  status " in text
+
+
 def test_without_click_it_says_what_to_install() -> None:
     """The library works without it; the command line is one line with the command that gets it."""
     done = python("import sys; sys.modules['click'] = None; from asyncassist.cli import main; sys.exit(main(['demo']))")

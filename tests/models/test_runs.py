@@ -54,20 +54,20 @@ def test_completed() -> None:
 @pytest.mark.parametrize(
     "status, fields, error, message",
     [
-        ("failed", {}, RunFailedError, "run run_1 ended failed"),
+        ("failed", {}, RunFailedError, "run run_1 failed"),
         (
             "failed",
             {"last_error": RunLastError(code="rate_limit_exceeded", message="Slow down.")},
             RunFailedError,
-            "run run_1 ended failed: rate_limit_exceeded: Slow down.",
+            "run run_1 failed: rate_limit_exceeded: Slow down.",
         ),
-        ("cancelled", {"last_error": RunLastError()}, RunCancelledError, "run run_1 ended cancelled"),
-        ("expired", {}, RunExpiredError, "run run_1 ended expired"),
+        ("cancelled", {"last_error": RunLastError()}, RunCancelledError, "run run_1 was cancelled"),
+        ("expired", {}, RunExpiredError, "run run_1 expired"),
         (
             "incomplete",
             {"incomplete_details": RunIncompleteDetails(reason="max_prompt_tokens")},
             RunIncompleteError,
-            "run run_1 ended incomplete: max_prompt_tokens",
+            "run run_1 is incomplete: max_prompt_tokens",
         ),
     ],
 )
