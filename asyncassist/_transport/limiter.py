@@ -35,6 +35,9 @@ _URGENT = frozenset(kind for kind in Kind if kind.is_urgent)
 _OVERLOADED = frozenset({503, 529})
 
 
+_LOOK_SECONDS = 0.25
+
+
 class Stage:
     """What an attempt waits for. No enum, whose members take longer to find than all else here."""
 
@@ -118,7 +121,7 @@ class Line:
                 if seconds <= 0:
                     return
                 if seconds < math.inf:
-                    await sleep(seconds)
+                    await sleep(min(seconds, _LOOK_SECONDS))  # an answer may shorten it meanwhile
                 else:
                     place.woken = anyio.Event()
                     await place.woken.wait()

@@ -36,6 +36,7 @@ _STEPS = 15  # Clean answers it takes at least to climb back: a slow rate does n
 _GROWTH = 2.0  # Times what is answered now: the rate is never set higher.
 _FIRST_PAUSE = 0.1  # After a refusal that names no time; doubles with each further one in a row.
 _LONGEST_PAUSE = 8.0
+_NAMED_PAUSE = 1.0  # the same where the server names a time, or what it names if that is longer
 _IN_VAIN = 2  # Refusals in a row after which one request at a time finds out whether the server takes any.
 _ENOUGH = 5  # Answers that make a measurement.
 _SLOWEST = 1 / 60
@@ -168,6 +169,7 @@ class SendRate:
         self._seen_at = 0.0
         self._count = 0  # clean answers to what was sent since the last refusal
         self._in_vain = 0
+        self._longest = _LONGEST_PAUSE
         self._paused = 0.0  # seconds since the last refusal in which nothing could be sent
         self._delay: float | None = None
         self._gap = 0.0  # seconds between requests, by what the server has announced
@@ -258,6 +260,7 @@ class SendRate:
         """
         if asked is not None and not asked <= LONGEST_SHARED_PAUSE:
             asked = 0.0
+        self._longest = max(asked, _NAMED_PAUSE) if asked else _LONGEST_PAUSE
         if self.rate is not None and sent_at <= self._cut_at:
             if asked:
                 self._hold(now, asked)
@@ -317,7 +320,7 @@ class SendRate:
         self.rate = max(rate, _SLOWEST)
 
     def _own_pause(self, in_vain: int) -> float:
-        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(in_vain, 10))
+        return min(self._longest, _FIRST_PAUSE * 2.0 ** min(in_vain, 10))
 
     def announced(self, now: float, quota: Quota, in_flight: int) -> bool:
         """Take note of what the server says is left, and return whether that is little.

@@ -623,3 +623,38 @@ def test_limits_are_limits(wrong: Any) -> None:
     """Anything else is refused at construction."""
     with pytest.raises(UsageError, match="^limits must be a Limits"):
         AsyncClient(api_key=KEY, base_url="http://localhost", limits=wrong)
+
+
+async def test_a_pause_that_gets_shorter_is_noticed() -> None:
+    """Whoever waits out a long pause goes on as soon as an answer has ended it."""
+    limiter = Limiter(Limits())
+    naps = Naps()
+    for _ in range(8):  # in vain, each after a pause twice as long
+        ticket = await send(limiter, sleep=naps)
+        limiter.leave(ticket)
+        limiter.refused(ticket, refusal(), clock)
+    probe = await send(limiter, sleep=naps)
+    taken = len(naps.taken)
+
+    async def sleep(seconds: float) -> None:
+        await naps(seconds)
+        if len(naps.taken) == taken + 1:
+            limiter.leave(probe)
+            limiter.answered(probe, good(), clock)
+
+    await send(limiter, sleep=sleep)
+    assert sum(naps.taken[taken:]) < 1
+
+
+@pytest.mark.parametrize(("asked", "longest"), [(1.0, 1.0), (3.0, 3.0), (0.05, 1.0), (None, 8.0)])
+async def test_a_named_time_is_not_outgrown(asked: float | None, longest: float) -> None:
+    """A server that refuses again and again is asked at the pace it names; where it names none, ever more seldom."""
+    limiter = Limiter(Limits())
+    pauses: list[float] = []
+    for _ in range(12):
+        naps = Naps()
+        ticket = await send(limiter, sleep=naps)
+        pauses.append(sum(naps.taken))
+        limiter.leave(ticket)
+        limiter.refused(ticket, refusal(retry_after=asked), clock)
+    assert pytest.approx(longest, abs=0.3) == max(pauses)
