@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -34,6 +35,10 @@ __all__ = [
 A = TypeVar("A", Response, ByteStream)
 
 
+def _read_only(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(headers))  # a header put in here would not be sent
+
+
 @frozen
 class AttemptRequest:
     """One attempt at a request, as a middleware sees it."""
@@ -51,9 +56,9 @@ class AttemptRequest:
     """From 1; how often this request has been sent, with this time."""
     is_stream: bool
     """Whether its answer comes event by event."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(converter=_read_only)
     """Those of the client's settings and of ``with_options``, without those whose names speak of keys, tokens or
-    cookies, and those that were added."""
+    cookies, and those that were added; `with_headers` adds more."""
 
     def with_headers(self, headers: Mapping[str, str]) -> AttemptRequest:
         """Return the same attempt with more headers, such as ``{"traceparent": ...}``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Iterable, Mapping
@@ -38,7 +39,12 @@ def checked_jobs(jobs: object) -> None:
     """
     kind = type(jobs)
     if issubclass(kind, Mapping | str | bytes | Job) or not issubclass(kind, Iterable | AsyncIterable):
-        raise TypeError(f"jobs must be an iterable or async iterable of Job, got {kind.__name__}")
+        hint = ""
+        if issubclass(kind, Mapping | Job):
+            hint = "; put a single job into a list"
+        elif isinstance(jobs, str | os.PathLike):
+            hint = "; read_jobs(path) reads those of a file"
+        raise TypeError(f"jobs must be an iterable or async iterable of Job, got {kind.__name__}{hint}")
 
 
 class Intake:

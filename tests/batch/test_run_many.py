@@ -403,9 +403,10 @@ async def test_what_is_ended_from_inside() -> None:
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"jobs": "jobs"}, TypeError, "jobs must be an iterable or async iterable of Job, got str"),
-        ({"jobs": {"id": "1"}}, TypeError, "got dict"),
-        ({"jobs": Job("1", "a")}, TypeError, "got Job"),
+        ({"jobs": "jobs"}, TypeError, "jobs must be an iterable or async iterable of Job, got str; read_jobs"),
+        ({"jobs": Path("jobs")}, TypeError, r"got PosixPath; read_jobs\(path\) reads those of a file"),
+        ({"jobs": {"id": "1"}}, TypeError, "got dict; put a single job into a list"),
+        ({"jobs": Job("1", "a")}, TypeError, "got Job; put a single job into a list"),
         ({"jobs": 7}, TypeError, "got int"),
         ({"concurrency": 0}, UsageError, "concurrency must be an int from 1 to 100,000, got 0"),
         ({"concurrency": True}, UsageError, "concurrency"),

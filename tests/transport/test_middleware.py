@@ -174,6 +174,14 @@ async def test_a_secret_that_was_added_is_kept_secret(server: Loopback) -> None:
     assert "signature-of-mine" not in f"{caught.value} {watcher.responses[0].headers}"
 
 
+def test_headers_are_not_put_into_a_request() -> None:
+    """That would have no effect, so it is an error."""
+    request = AttemptRequest("read", "GET", "/", (), UNSET, 1, is_stream=False, headers={"a": "b"})
+    for changed in (request, request.with_headers({"c": "d"})):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            changed.headers["x"] = "y"  # type: ignore[index]
+
+
 async def test_headers_that_cannot_be_sent_are_refused(server: Loopback) -> None:
     """Before anything is sent, however they were added."""
     for headers in ({"x": "a\r\nb: c"}, {"host": "other"}, {"a b": "c"}):
