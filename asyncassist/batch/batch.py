@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from asyncassist.batch.intake import Intake
 from asyncassist.batch.jobs import BatchProgress, Job, JobResult
@@ -138,7 +138,9 @@ class Batch:
     async def _end(self) -> None:
         if self._over is not None and self._scope is not None:
             self._scope.cancel()
-            if self._over in _inside.get():  # such as in `on_progress`
+            if self._over in _inside.get():
+                # In `on_progress`, say: what is cancelled here does not go on to close what the cancels need.
+                await checkpoint_if_cancelled()
                 return
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await self._over.wait()
