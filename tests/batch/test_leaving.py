@@ -196,6 +196,8 @@ async def test_closed_after_its_batches_have_ended() -> None:
         await read(results)
         await client.aclose()
         await results.aclose()
+        assert not client._batches
+        assert p.asked("cancel_run") == 0
 
 
 async def test_a_cancel_that_fails(tmp_path: Path) -> None:
