@@ -23,6 +23,7 @@ ORDER = (
     "faults",
     "creates",
     "limited",
+    "crowded",
     "batch",
     "batch_kills",
     "ledger",

@@ -1,6 +1,6 @@
 """The limiter of a client: what its calls, streams and polls pass before they are sent.
 
-Decisions are made in `_wire.limits` and `_wire.send_rate`; here is who waits, and in what order.
+Decisions are made in `_wire.limits`, `_wire.send_rate` and `_wire.crowding`; here is who waits, and in what order.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 
 from asyncassist._transport.loops import current_loop, now
+from asyncassist._wire.crowding import Crowding
 from asyncassist._wire.limits import Limits, Spacing, TokenBudget
 from asyncassist._wire.quotas import Quota, read_quota
 from asyncassist._wire.requests import Kind, Request
@@ -53,7 +54,11 @@ class Ticket:
     Attributes:
         is_urgent: whether it goes first.
         is_cancel: whether it does not wait at all: a run that is not cancelled goes on costing money.
+        is_common: whether it is one of the calls of which there may be too many: none that goes first, and no stream,
+            whose answer begins when a model has something to say.
+        request: what the call asks.
         sent_at: when its attempt got a connection, by the limiter's clock.
+        is_sent: whether its attempt has one.
         stage: what its attempt waits for.
         is_done: whether the call has been answered well.
         is_final: whether what its attempt ended with is not to be tried again.
@@ -61,29 +66,37 @@ class Ticket:
 
     __slots__ = (
         "counted",
+        "crowd",
         "is_cancel",
+        "is_common",
         "is_done",
         "is_final",
+        "is_sent",
         "is_urgent",
         "key",
         "line",
         "makes_run",
+        "request",
         "sent_at",
         "stage",
         "turn",
     )
 
-    def __init__(self, number: int, kind: Kind, *, makes_run: bool) -> None:
+    def __init__(self, number: int, request: Request, *, is_stream: bool, makes_run: bool) -> None:
+        kind = request.kind
+        self.request = request
         self.is_urgent = is_urgent = kind in _URGENT
+        self.is_common = not (is_urgent or is_stream)
         self.is_cancel = kind is Kind.CANCEL
         self.key = (not is_urgent, number)
         self.makes_run = makes_run
         self.counted: float | None = None
         self.line: Line | None = None
+        self.crowd: Line | None = None
         self.turn = 0
         self.sent_at = 0.0
         self.stage: str = Stage.LIMITS
-        self.is_done = self.is_final = False
+        self.is_done = self.is_final = self.is_sent = False
 
 
 class _Place:
@@ -148,13 +161,15 @@ class Limiter:
 
     def __init__(self, limits: Limits, tokens: TokenBudget | None = None) -> None:
         self._rate = SendRate() if limits.adaptive else None
+        self._crowding = Crowding()
         self._spacing = None if limits.requests_per_minute is None else Spacing(limits.requests_per_minute)
         self._most = math.inf if limits.max_in_flight is None else limits.max_in_flight
         self._tokens = tokens
         self._is_fixed = self._spacing is not None or limits.max_in_flight is not None
         self._line = Line()
+        self._crowd = Line()
         self._runs = Line()
-        self._in_flight = 0
+        self._in_flight = self._common = self._under_way = 0
         self._arrivals = 0
         self._unread = 0
         self._loop: object = None
@@ -163,11 +178,11 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """How many requests wait here."""
-        return self._line.waiting + self._runs.waiting
+        return self._line.waiting + self._crowd.waiting + self._runs.waiting
 
     @property
     def in_flight(self) -> int:
-        """How many requests have been let through and have not ended."""
+        """How many requests have been let through and have not ended; some may wait for a connection."""
         return self._in_flight
 
     def now(self) -> float:
@@ -180,11 +195,11 @@ class Limiter:
         await sleep(seconds)
         self._shift += max(0.0, until - self.now())
 
-    def ticket(self, request: Request) -> Ticket:
+    def ticket(self, request: Request, *, is_stream: bool = False) -> Ticket:
         """Return the place of a new call."""
         self._arrivals += 1
         makes_run = self._tokens is not None and request.method == "POST" and request.path.endswith("/runs")
-        return Ticket(self._arrivals, request.kind, makes_run=makes_run)
+        return Ticket(self._arrivals, request, is_stream=is_stream, makes_run=makes_run)
 
     async def enter(self, ticket: Ticket, sleep: Sleep) -> None:
         """Wait until a request may be sent; `leave` when it has ended. Cancelled while waiting, nothing is held."""
@@ -195,6 +210,13 @@ class Limiter:
             assert self._tokens is not None
             ticket.counted = self._tokens.started()
         rate = self._rate
+        if ticket.is_common and rate is not None:
+            crowd = self._crowd
+            if crowd.waiting or not self._crowding.is_idle:
+                await crowd.wait(ticket, self._crowd_pause, sleep)
+                crowd = self._crowd
+            self._common += 1
+            ticket.crowd = crowd
         if self._is_fixed or self._line.waiting or not (rate is None or rate.is_idle):
             if not ticket.is_cancel:
                 pause = self._urgent_pause if ticket.is_urgent else self._pause
@@ -212,12 +234,15 @@ class Limiter:
         # Those who waited in another event loop are gone with it. What was learned stays true.
         self._loop = current_loop()
         self._shift = time.monotonic() - now()
-        self._line, self._runs = Line(), Line()
-        self._in_flight = 0
+        self._line, self._crowd, self._runs = Line(), Line(), Line()
+        self._in_flight = self._common = self._under_way = 0
 
     def _run_pause(self) -> float:
         assert self._tokens is not None
         return self._tokens.pause(self.now())
+
+    def _crowd_pause(self) -> float:
+        return math.inf if self._common >= self._crowding.most else 0.0
 
     def _pause(self) -> float:
         if self._in_flight >= self._most:
@@ -234,16 +259,29 @@ class Limiter:
     def begin(self, ticket: Ticket) -> bool:
         """Note that a request has its connection, and return whether it may still be sent.
 
-        While it waited for the connection, others may have been refused: then it has to `enter` again.
+        While it waited for the connection, others may have been refused, or have waited too long: then it has to
+        `enter` again.
         """
-        if self._rate is not None and ticket.turn != self._rate.turn and not ticket.is_urgent:
-            self.leave(ticket)
-            return False
+        rate = self._rate
+        if rate is not None and not ticket.is_urgent:
+            if ticket.turn != rate.turn or (ticket.is_common and self._under_way >= self._crowding.most):
+                self.leave(ticket)
+                return False
+            if ticket.is_common:
+                ticket.is_sent = True
+                self._under_way += 1
         ticket.sent_at = self.now()
         return True
 
     def leave(self, ticket: Ticket) -> None:
         """Note that a request has ended. Harmless for one that has not entered."""
+        crowd, ticket.crowd = ticket.crowd, None
+        if crowd is not None and crowd is self._crowd:
+            self._common -= 1
+            self._under_way -= ticket.is_sent
+            ticket.is_sent = False
+            if crowd.waiting:
+                crowd.wake()
         line, ticket.line = ticket.line, None
         if line is not None and line is self._line:
             self._in_flight -= 1
@@ -265,12 +303,28 @@ class Limiter:
             return
         at = self.now()
         self._rate.answered(at, ticket.sent_at, is_awaited=self._line.waiting > 0)
+        self._took(ticket, at)
         if self._unread:
             self._unread -= 1
             return
         quota = read_quota(answer.headers, clock())
         if quota is None or not self._rate.announced(at, quota, self._in_flight):
             self._unread = _LOOK_EVERY - 1 if quota is None else min(_LOOK_EVERY - 1, int(quota.remaining) // 8)
+
+    def unanswered(self, ticket: Ticket) -> None:
+        """Take note of a request that was sent and has waited too long for its answer."""
+        if self._rate is not None:
+            self._took(ticket, self.now())
+
+    def _took(self, ticket: Ticket, now: float) -> None:
+        if not ticket.is_common:
+            return
+        crowd, crowding = self._crowd, self._crowding
+        most = crowding.most
+        shape = _shape(ticket.request)
+        crowding.answered(now, ticket.sent_at, shape, self._under_way + 1, is_awaited=crowd.waiting > 0)
+        if crowd.waiting and crowding.most > most:
+            crowd.wake()
 
     def refused(self, ticket: Ticket, error: APIStatusError, clock: Callable[[], float]) -> None:
         """Take note of an answer that is an error."""
@@ -287,6 +341,11 @@ class Limiter:
             self._unread = 0
         else:
             self._rate.answered(at, ticket.sent_at, is_awaited=self._line.waiting > 0)
+
+
+def _shape(request: Request) -> tuple[str, ...]:
+    """Return what requests have in common that take about as long: the method, and the path without its ids."""
+    return (request.method, *request.path.split("/")[1::2])
 
 
 def _time_named(quota: Quota | None) -> float | None:

@@ -122,7 +122,7 @@ class Sender:
         total = options.timeout.total
         deadline = now() + total if total is not None else float("inf")
         attempt = resent = 0
-        ticket = self.limiter.ticket(request)
+        ticket = self.limiter.ticket(request, is_stream=form.is_stream)
         make = self._hooked if self._middleware else self._attempt
         try:
             while True:
@@ -218,6 +218,8 @@ class Sender:
                     pool.leave(exchange)
                 self.limiter.leave(ticket)
         if scope.cancelled_caught:
+            if ticket.stage == Stage.SENT:
+                self.limiter.unanswered(ticket)
             raise self._gave_up(request, deadline, attempt, ticket)
         if logger.isEnabledFor(logging.DEBUG):
             seen = answer.response if isinstance(answer, Refusal) else answer

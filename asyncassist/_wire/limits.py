@@ -60,8 +60,10 @@ class Limits:
     while the tokens of the last minute are spent, so the first ones go out unhindered. None for no limit."""
     adaptive: bool = field(default=True, validator=_flag)
     """Whether to slow down together when the server answers 429, or names its limits in ``x-ratelimit-*`` headers:
-    a ``Retry-After`` then holds back all calls, and the rate they go out at follows what the server takes. Costs
-    nothing as long as the server does neither. False leaves each call to itself."""
+    a ``Retry-After`` then holds back all calls, and the rate they go out at follows what the server takes. And whether
+    to send fewer calls at once when answers take much longer than usual, as long as that makes them come sooner;
+    streams do not count. Holds nothing back as long as the server does none of this. False leaves each call to
+    itself."""
 
 
 _LEAD = 0.05
