@@ -210,6 +210,7 @@ class Sender:
                     if pool is not None:
                         pool.leave(exchange)
                     scope.deadline = deadline
+                    exchange = Exchange(lane, max_idle, on_start)
                     secrets = await self._let_in(ticket, exchange, options)
                 outgoing = self._build(request, content, options, form, exchange, secrets)
                 answer = await self._exchange(outgoing, request, form, exchange, secrets, attempt)
@@ -218,7 +219,7 @@ class Sender:
                     pool.leave(exchange)
                 self.limiter.leave(ticket)
         if scope.cancelled_caught:
-            if ticket.stage == Stage.SENT:
+            if ticket.stage == Stage.SENT and now() < deadline:  # else it may have been sent a moment ago
                 self.limiter.unanswered(ticket)
             raise self._gave_up(request, deadline, attempt, ticket)
         if logger.isEnabledFor(logging.DEBUG):

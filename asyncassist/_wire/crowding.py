@@ -22,7 +22,7 @@ _SHORTEST = 0.25  # Seconds of one.
 _SLOW = 2.0  # Times the usual, and
 _LATE = 0.1  # so many seconds more, is late.
 _STEADY = 1.3  # Times what it was in the measurement before: what rises faster is not tried yet.
-_CLOSE = 1.5  # Times the usual, or a quarter of those seconds more, is as it should be.
+_CLOSE = 1.5  # Times the usual, or a quarter of those seconds more, is as it should be. Beyond it growth is slow.
 _CUT = 0.7  # What a trial leaves of the requests under way.
 _WORTH = 0.5  # Of the time that a trial saves where all of it was waiting in line, so much makes it worth keeping.
 _BETTER = 0.9  # With so many times the seconds per request under way, more is answered than before: so on with it.
@@ -31,7 +31,8 @@ _FASTEST_GROWTH = 0.4
 _LEAST = 4
 _DRIFT = 0.01  # A second: the usual follows a server that becomes slower for good.
 _LEARNING = 1 / 32
-_CALM = 10.0  # Seconds in which nobody waits, after which nothing is held back.
+_CALM = 10.0  # Seconds in which nobody waits, or nothing is sent, after which nothing is held back.
+_SHORTEST_DELAY = 0.001  # Seconds; a clock may be coarse.
 _BREAK = 10.0  # Seconds after a trial in vain; each further one makes them twice as many, up to
 _LONGEST_BREAK = 160.0
 _MOST_SHAPES = 256
@@ -61,7 +62,7 @@ class Crowding:
         self._not_before = -math.inf
         self._break = _BREAK
         self._growth = _GROWTH
-        self._awaited_at = -math.inf
+        self._awaited_at = self._answered_at = -math.inf
         self._since = -math.inf
         self._begin(-math.inf)
 
@@ -92,7 +93,12 @@ class Crowding:
             under_way: requests that were sent and not answered, this one included.
             is_awaited: whether others wait because there are so many.
         """
-        seconds = now - sent_at
+        if sent_at - self._answered_at > _CALM:  # what was learned before an idle time says nothing now
+            self.most = math.inf
+            self._tried = None
+            self._begin(sent_at)
+        self._answered_at = now
+        seconds = max(now - sent_at, _SHORTEST_DELAY)
         delay = self._delays.get(shape)
         if delay is None:
             if len(self._delays) >= _MOST_SHAPES:
@@ -127,11 +133,10 @@ class Crowding:
         elif self.most < math.inf:
             if now - self._awaited_at > _CALM:
                 self.most = math.inf
-            elif self._awaited and (seconds < _CLOSE * usual or seconds < usual + _LATE / 4):
-                self.most += max(1, self.most * self._growth)
-                self._growth = min(2 * self._growth, _FASTEST_GROWTH)
-            else:
-                self._growth = _GROWTH
+            elif self._awaited:
+                is_close = seconds < _CLOSE * usual or seconds < usual + _LATE / 4
+                self.most += max(1, self.most * self._growth) if is_close else 1
+                self._growth = min(2 * self._growth, _FASTEST_GROWTH) if is_close else _GROWTH
 
     def _try(self, under_way: float, seconds: float) -> None:
         if under_way > _LEAST:
@@ -153,5 +158,4 @@ class Crowding:
             self.most = most
             self._not_before = now + self._break
             self._break = min(2 * self._break, _LONGEST_BREAK)
-            if seconds > _SLOW * usual:  # halfway, because a single trial may be wrong
-                self._raise_usual(math.sqrt(seconds / usual))
+            self._raise_usual(math.sqrt(max(1.0, seconds / usual)))  # halfway: a single trial may be wrong

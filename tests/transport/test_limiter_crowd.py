@@ -193,6 +193,40 @@ async def test_what_is_never_answered_counts_too(server: Loopback) -> None:
         assert delay.now >= 0.05
 
 
+async def test_a_total_timeout_says_nothing(server: Loopback) -> None:
+    """The call may have been sent a moment ago."""
+    server.default = hang
+    async with connect(server, retry=ONCE, timeout=Timeout(attempt=30, total=0.05)) as client:
+        with pytest.raises(APITimeoutError):
+            await client.get_run("thread_1", "run_1")
+        assert not client._sender.limiter._crowding._delays
+
+
+@pytest.mark.parametrize("refusals", [0, 1, 2])
+async def test_the_attempt_timeout_holds_for_whoever_lined_up_again(server: Loopback, refusals: int) -> None:
+    """It begins anew with the connection it gets in the end."""
+    server.default = hang
+    timeout = Timeout(attempt=0.1, total=None)
+    async with connect(server, retry=ONCE, timeout=timeout) as client:
+        limiter = client._sender.limiter
+        begin, left = limiter.begin, refusals
+
+        def crowded_at_first(ticket: Ticket) -> bool:
+            nonlocal left
+            limiter._crowding.most = math.inf if left <= 0 else 0
+            left -= 1
+            try:
+                return begin(ticket)
+            finally:
+                limiter._crowding.most = math.inf
+
+        limiter.begin = crowded_at_first  # type: ignore[method-assign]
+        with anyio.fail_after(5), pytest.raises(APITimeoutError, match="within the attempt timeout"):
+            await client.get_run("thread_1", "run_1")
+        assert left == -1
+        assert (0, 0, 0) == (limiter.in_flight, limiter._common, limiter._under_way)
+
+
 async def test_a_server_that_answers_one_after_the_other(server: Loopback) -> None:
     """The more wait, the longer; after a while fewer are sent at once, and all are answered."""
     busy = most = answered = 0

@@ -146,6 +146,41 @@ def test_nothing_is_held_back_when_nobody_waits_any_more() -> None:
     assert outcome.limits[-1] == math.inf
 
 
+def test_answers_somewhat_slower_than_usual_do_not_keep_a_limit() -> None:
+    """Between as usual and late it grows too, one by one."""
+
+    def seconds(now: float, busy: int, shape: str, dice: random.Random) -> float:
+        return 0.02 if now < 20 else 0.02 * busy if now < 40 else 0.1
+
+    outcome = simulate(Server(10**9, seconds), until=120)
+
+    assert min(outcome.limits[20:60]) < 20
+    assert max(outcome.limits[60:]) >= 99
+
+
+def test_a_limit_does_not_outlive_an_idle_time() -> None:
+    """An hour later the server may be another one."""
+    crowding = Crowding()
+    crowding.answered(0.1, 0.0, "a", 1, is_awaited=False)
+    crowding.most = 5
+    crowding.answered(9.0, 8.0, "a", 5, is_awaited=True)
+    assert crowding.most == 5
+    crowding.answered(3600.1, 3600.0, "a", 5, is_awaited=True)
+    assert math.isinf(crowding.most)
+
+
+def test_answers_that_take_no_time() -> None:
+    """By a coarse clock."""
+    crowding = Crowding()
+    at = 0.0
+    for seconds, answers in ((0.0, 200), (0.5, 1_000), (1.0, 1_000)):
+        for _ in range(answers):
+            at += 0.01
+            crowding.answered(at + seconds, at, "a", 50, is_awaited=True)
+        at += 1
+    assert crowding.most >= 4
+
+
 def test_a_trial_without_demand_says_nothing() -> None:
     """Answers that come sooner because less is asked are no reason to ask less."""
     crowding = Crowding()
@@ -162,7 +197,7 @@ def test_a_trial_without_demand_says_nothing() -> None:
 
 def test_few_are_never_held_back() -> None:
     """With four at once it is not the crowd that makes a server slow."""
-    outcome = simulate(Server(1, steadily(0.5)), tasks=4)
+    outcome = simulate(Server(1, steadily(0.5)), tasks=4, until=300)
 
     assert set(outcome.limits) == {math.inf}
 
