@@ -219,6 +219,7 @@ class Batch:
 
     async def _start_unfinished(self, group: TaskGroup, intake: Intake, ledger: Ledger) -> None:
         most = self._concurrency
+        near: int | None = None
         while True:
             await self._room()
             jobs = await intake.take(most)
@@ -226,20 +227,16 @@ class Batch:
                 return
             # A job under way may be missing in the answer, and have ended before it is looked for here.
             begun = set(self._active)
-            known = await ledger.look_up([job.id for job in jobs], with_results=self._replays)
+            known = await ledger.look_up([job.id for job in jobs], with_results=self._replays, near=near)
+            near = _where_next(known.get(jobs[0].id), known.get(jobs[-1].id), len(jobs))
             self._counts["seen"] += len(jobs)
-            unfinished = 0
-            for job in jobs:
+            unfinished = self._replay(jobs, known)
+            for job in unfinished:
                 row = known.get(job.id)
-                is_finished = row is not None and row[2] in TERMINAL_RUN_STATUSES
-                if not is_finished:
-                    unfinished += 1
-                    await self._room()
                 if (content := self._content(job, row, ledger)) is None:
                     continue
-                if row is not None and is_finished:
-                    self._replay(job, row)
-                elif self._take_on(job, begun):
+                await self._room()
+                if self._take_on(job, begun):
                     self._counts["resumed"] += row is not None
                     begun.add(job.id)
                     work = WorkInBatch(self._plan, job, ledger, content, self._session, is_known=row is not None)
@@ -257,32 +254,43 @@ class Batch:
             return None
         if row is None:
             return content
-        if row[1] != content:
+        if row[2] != content:
             text = (
                 f"job {job.id} is known to {ledger.path} with another content: give a job that has changed a new id, or"
                 " the batch a new ledger"
             )
             self._refuse(job, LedgerError(text))
-        elif row[3] == self._session:
+        elif row[4] == self._session:
             self._refuse(job, _twice(job))
         else:
             return content
         return None
 
-    def _replay(self, job: Job, row: Row) -> None:
-        """Give the result of a job that finished in a batch of before."""
+    def _replay(self, jobs: list[Job], known: dict[str, Row]) -> list[Job]:
+        """Give the results of the jobs that finished in a batch of before, and return the others."""
+        # In one go: a batch that is taken up again may have a million of them.
+        others: list[Job] = []
+        completed = failed = 0
+        for job in jobs:
+            row = known.get(job.id)
+            if row is None or row[3] not in TERMINAL_RUN_STATUSES or row[4] == self._session or not _is_same(job, row):
+                others.append(job)
+                continue
+            if row[3] == "completed":
+                completed += 1
+            else:
+                failed += 1
+            if self._replays:
+                _, _, _, status, _, attempt, duration, text, run = row
+                if text.__class__ is not str:
+                    text = text.decode("utf-8", "surrogatepass")
+                self._results.append(JobResult(job, status, text, run, attempt, duration, None, True))
         counts = self._counts
-        counts["replayed"] += 1
-        counts["completed" if row[2] == "completed" else "failed"] += 1
-        if not self._replays:
-            return
-        _, _, status, _, attempt, duration, text, run = row
-        if text.__class__ is not str:
-            text = text.decode("utf-8", "surrogatepass")
-        self._results.append(JobResult(job, status, text, run, attempt, duration, None, True))
-        if self._arrived is not None:
-            self._arrived.set()
-            self._arrived = None
+        counts["completed"] += completed
+        counts["failed"] += failed
+        counts["replayed"] += completed + failed
+        self._wake()
+        return others
 
     async def _room(self) -> int:
         """Wait until another job may be begun, and return how many may."""
@@ -370,6 +378,19 @@ class Batch:
 
 def _twice(job: Job) -> UsageError:
     return UsageError(f"job {job.id}: there was another job with this id; every job of a batch has its own")
+
+
+def _is_same(job: Job, row: Row) -> bool:
+    """Whether a ledger knows a job as it is given."""
+    try:
+        return bool(content_of(job) == row[2])
+    except UsageError:
+        return False
+
+
+def _where_next(first: Row | None, last: Row | None, count: int) -> int | None:
+    """Return behind which place of the ledger the next jobs stand, if these stand there in a row."""
+    return last[0] if first is not None and last is not None and 0 <= last[0] - first[0] < 2 * count else None
 
 
 def _first(error: BaseException) -> BaseException:

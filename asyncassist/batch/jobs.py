@@ -36,7 +36,7 @@ def _checked_messages(value: object) -> tuple[MessageParam, ...]:
         raise UsageError(f"messages must be a list, got {shown(value)}")
     messages = tuple(cast("Sequence[object]", value))
     for number, message in enumerate(messages):
-        if not isinstance(message, dict | Mapping):
+        if type(message) is not dict and not isinstance(message, Mapping):
             kind = type(message).__name__
             raise UsageError(f"messages[{number}] must be a mapping with role and content, got {kind}")
         if "role" not in message or "content" not in message:

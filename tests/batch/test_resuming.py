@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,38 @@ async def test_finished_jobs_are_not_run_again(path: Path) -> None:
         body = p.server.requests_for("create_run")[0].body
         assert body["metadata"]["a"] == "b"
         assert len(body["metadata"]["asyncassist"]) < 100
+
+
+@pytest.mark.parametrize("order", ["same", "other", "some"])
+async def test_the_order_of_jobs_does_not_matter(path: Path, order: str) -> None:
+    """All results are given again, each once and to its own job, also those that stand elsewhere in the ledger."""
+    async with place(ECHO) as p:
+        jobs = [p.job(number) for number in range(200)]
+        before = await read(p.client.run_many(jobs, concurrency=20, ledger=path))
+        wanted = jobs[:]
+        if order == "other":
+            random.Random(1).shuffle(wanted)
+        elif order == "some":
+            wanted = [job for number, job in enumerate(jobs) if number % 7]
+            wanted[40:40] = [p.job("new")]
+        asked = p.asked("create_run")
+        results = await read(p.client.run_many(wanted, concurrency=20, ledger=path))
+
+        assert {job.id for job in wanted} == set(results)
+        assert [job.id for job in wanted if not results[job.id].is_replayed] == ["new"] * (order == "some")
+        assert p.asked("create_run") - asked == (order == "some")
+        for id in results.keys() - {"new"}:
+            assert (results[id].text, results[id].run) == (before[id].text, before[id].run)
+
+
+async def test_a_finished_job_that_cannot_be_sent_any_more(path: Path) -> None:
+    """It is refused, as it would be if it were new."""
+    async with place(ECHO) as p:
+        await one(p, path, p.job(1))
+        result = await one(p, path, p.job(1, params={"temperature": float("nan")}))
+
+        assert result.status == "error"
+        assert isinstance(result.error, UsageError)
 
 
 async def test_a_running_job_is_followed(path: Path) -> None:
