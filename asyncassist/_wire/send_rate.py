@@ -49,6 +49,7 @@ _HEADROOM = 2.0  # In flight at most: what the rate needs at the usual delay of 
 _LONGEST_WAIT_AT_NONE = 1.0  # Seconds between requests at most, after answers that say that nothing is left.
 _MEMORY = 32  # Answers that make the share of refusals of late.
 _LOOK_AT = 3  # Refusals that show, after a first one, what share is refused.
+_DOUBTFUL = 3  # Refusals in a row at rates that the server took before: then those that name a time may be noise too.
 _RARE = 120  # So many good answers meanwhile, and that share is too small to matter.
 _DUE = 3.5  # Refusals that noise would have made in a trial that has met none.
 _NOISE_LASTS = 60.0  # Seconds after which it has to be found again.
@@ -169,6 +170,7 @@ class SendRate:
         self._seen_at = 0.0
         self._count = 0  # clean answers to what was sent since the last refusal
         self._in_vain = 0
+        self._low_refusals = 0  # in a row, at a rate that the server took before
         self._longest = _LONGEST_PAUSE
         self._paused = 0.0  # seconds since the last refusal in which nothing could be sent
         self._delay: float | None = None
@@ -266,10 +268,19 @@ class SendRate:
                 self._hold(now, asked)
             return
         if asked:
-            self._noise.stop()  # only a limit knows how long
+            is_low = self.rate is not None and self._climbed < self._recovery
+            self._low_refusals = self._low_refusals + 1 if is_low else 0
+        # Who names a time has a limit, unless it refuses at lower and lower rates. The time is obeyed in any case.
+        is_doubtful = self.rate is not None and (self._noise.share or self._low_refusals >= _DOUBTFUL)
+        is_limit = bool(asked) and not is_doubtful
+        if is_limit:
+            self._noise.stop()
         is_trial = self._noise.level is not None
-        verdict = "limit" if asked else self._noise.refused(now, self.rate, self._in_vain)
+        verdict = "limit" if is_limit else self._noise.refused(now, self.rate, self._in_vain)
         if verdict == "noise":
+            self._low_refusals = 0
+            if asked:
+                self._hold(now, asked)
             if is_trial:  # back to the rate of before, and on
                 self._climbed = self._recovery
             return

@@ -566,6 +566,15 @@ def test_refusals_that_come_at_random_slow_hardly_down(share: float, delay: floa
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
+def test_random_refusals_that_name_a_time_stop_nothing(share: float) -> None:
+    """All wait for each of those times, which costs; but the rate does not sink to nothing."""
+    alone, _ = simulate(Flaky(share), 60, HINTS["fine"], 0.02, 10, Unmoved())
+    worked, _ = simulate(Flaky(share), 60, HINTS["fine"], 0.02, 10)
+
+    assert worked >= alone / 6
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
 def test_a_limit_is_found_among_refusals_at_random(share: float) -> None:
     """It is kept to, and used, while the others go on; so is one that comes later."""
     worked, refused = simulate(Flaky(share, Bucket([50.0], 60)), 60, HINTS["none"])
@@ -646,13 +655,18 @@ def test_a_named_time_is_obeyed_among_refusals_at_random() -> None:
     assert not rate.is_idle
 
 
-def test_refusals_that_name_a_time_are_never_noise() -> None:
-    """Each slows down."""
+def test_refusals_that_name_a_time_may_be_noise_too() -> None:
+    """When they go on at a rate that the server took before; the time is obeyed all the same."""
     rate = SendRate()
-    flake(rate, 1.0, 300, asked=0.01)
+    at = flake(rate, 1.0, 600, asked=0.01)
+    assert rate.is_idle or (rate.rate or 0) > 50
+    rate.answered(at + 0.05, at + 0.04, is_awaited=True)
+    turn = rate.turn
+    for _ in range(3):
+        rate.refused(at + 0.1, at + 0.09, 3.0)
 
-    assert rate.rate is not None
-    assert rate.rate < 20
+    assert pytest.approx(3, abs=0.01) == rate.pause(at + 0.1, 0)
+    assert rate.turn - turn <= 1
 
 
 def test_what_was_noise_is_found_out_anew() -> None:
