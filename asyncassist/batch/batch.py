@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from asyncassist.batch.intake import Intake
 from asyncassist.batch.jobs import BatchProgress, Job, JobResult
 from asyncassist.batch.ledger import Ledger, content_of
+from asyncassist.batch.sweep import MOST_AHEAD, Sweep, is_same
 from asyncassist.batch.threads import calling_here, spawn
 from asyncassist.batch.work import Work, WorkInBatch
 from asyncassist.errors import AsyncAssistError, ClientClosedError, LedgerError, UsageError
@@ -38,7 +39,6 @@ _CLOSE_SECONDS = 20.0
 """How long whoever ends a batch waits for it. Each step of the ending is bounded by itself, and shorter."""
 _STRETCH = 64
 """So many results are given in a row before others get their turn."""
-_MOST_AHEAD = 512
 
 _inside: ContextVar[tuple[anyio.Event, ...]] = ContextVar("_inside", default=())
 """Of each batch whose own task this is, the event that ends it: whoever waited for that would wait for itself."""
@@ -219,17 +219,21 @@ class Batch:
 
     async def _start_unfinished(self, group: TaskGroup, intake: Intake, ledger: Ledger) -> None:
         most = self._concurrency
-        near: int | None = None
+        sweep: Sweep | None = None
         while True:
             await self._room()
-            jobs = await intake.take(most)
+            jobs = await intake.take(most if sweep is None else _STRETCH)
+            self._counts["seen"] += len(jobs)
             if not jobs:
                 return
+            if sweep is not None:
+                jobs = await self._replay_in_order(jobs, sweep)
+                if not jobs:
+                    await self._report()
+                    continue
             # A job under way may be missing in the answer, and have ended before it is looked for here.
             begun = set(self._active)
-            known = await ledger.look_up([job.id for job in jobs], with_results=self._replays, near=near)
-            near = _where_next(known.get(jobs[0].id), known.get(jobs[-1].id), len(jobs))
-            self._counts["seen"] += len(jobs)
+            known = await ledger.look_up([job.id for job in jobs], with_results=self._replays)
             unfinished = self._replay(jobs, known)
             for job in unfinished:
                 row = known.get(job.id)
@@ -242,8 +246,22 @@ class Batch:
                     work = WorkInBatch(self._plan, job, ledger, content, self._session, is_known=row is not None)
                     self._begin(group, job, work)
             # Where all are finished, and nothing but reading is to be done, more are read at once.
-            most = self._concurrency if unfinished else max(self._concurrency, min(2 * most, _MOST_AHEAD))
+            most = self._concurrency if unfinished else max(self._concurrency, min(2 * most, MOST_AHEAD))
+            sweep = None if unfinished else Sweep.begun(ledger, known[jobs[0].id], known[jobs[-1].id], len(jobs))
             await self._report()
+
+    async def _replay_in_order(self, jobs: list[Job], sweep: Sweep) -> list[Job]:
+        """Give the results of jobs as far as they stand in the ledger one after the other; return the others.
+
+        What is read ahead may be outdated, but for jobs that have finished: those stay as they are.
+        """
+        others = self._replay(jobs, sweep.rows)
+        if others:
+            await sweep.go_on(with_results=self._replays)
+            others = self._replay(others, sweep.rows)
+        else:
+            await checkpoint()
+        return others
 
     def _content(self, job: Job, row: Row | None, ledger: Ledger) -> bytes | None:
         """Return the hash of what a job asks for; None if the job is refused."""
@@ -273,7 +291,7 @@ class Batch:
         completed = failed = 0
         for job in jobs:
             row = known.get(job.id)
-            if row is None or row[3] not in TERMINAL_RUN_STATUSES or row[4] == self._session or not _is_same(job, row):
+            if row is None or row[3] not in TERMINAL_RUN_STATUSES or row[4] == self._session or not is_same(job, row):
                 others.append(job)
                 continue
             if row[3] == "completed":
@@ -378,19 +396,6 @@ class Batch:
 
 def _twice(job: Job) -> UsageError:
     return UsageError(f"job {job.id}: there was another job with this id; every job of a batch has its own")
-
-
-def _is_same(job: Job, row: Row) -> bool:
-    """Whether a ledger knows a job as it is given."""
-    try:
-        return bool(content_of(job) == row[2])
-    except UsageError:
-        return False
-
-
-def _where_next(first: Row | None, last: Row | None, count: int) -> int | None:
-    """Return behind which place of the ledger the next jobs stand, if these stand there in a row."""
-    return last[0] if first is not None and last is not None and 0 <= last[0] - first[0] < 2 * count else None
 
 
 def _first(error: BaseException) -> BaseException:

@@ -307,36 +307,29 @@ class Ledger:
             )
         return cast("int", session)
 
-    async def look_up(self, ids: Sequence[str], *, with_results: bool, near: int | None = None) -> dict[str, Row]:
-        """Return what is known of jobs, by id; those it does not know may be missing, and others be there.
+    async def look_up(self, ids: Sequence[str], *, with_results: bool) -> dict[str, Row]:
+        """Return what is known of jobs, by id; those it does not know are not in it.
 
-        A row is its place in the ledger, id, content, status, session, attempt and duration; with results also text
-        and run.
-
-        Args:
-            near: the place behind which the jobs probably stand, in this order: a stretch of the table is read in
-                half the time that as many look-ups take. None where nothing is known of that.
+        A row is the job's place in the ledger, id, content, status, session, attempt and duration; with results also
+        text and run.
         """
+        where = "j.id IN (SELECT value FROM json_each(?))"
+        return await self._rows(where, _encode_ids(ids).decode(), with_results=with_results)
+
+    async def stretch(self, after: int, count: int, *, with_results: bool) -> dict[str, Row]:
+        """Return the jobs on so many places behind one, as `look_up` does, in half its time."""
+        return await self._rows("j.seq > ? AND j.seq <= ?", after, after + count, with_results=with_results)
+
+    async def _rows(self, where: str, *values: object, with_results: bool) -> dict[str, Row]:
         more, join = "", ""
         if with_results:
             more, join = ", r.text, CAST(r.run AS BLOB)", " LEFT JOIN results AS r ON r.seq = j.seq"
-        query = f"SELECT j.seq, j.id, j.content, j.status, j.session, j.attempt, j.duration{more} FROM jobs AS j{join}"
-
-        def read(connection: sqlite3.Connection) -> dict[str, Row]:
-            found: dict[str, Row] = {}
-            missing = ids
-            if near is not None:
-                stretch = (near, near + len(ids))
-                rows = connection.execute(f"{query} WHERE j.seq > ? AND j.seq <= ?", stretch).fetchall()
-                found = {row[1]: row for row in rows}
-                missing = [id for id in ids if id not in found]
-            if missing:
-                wanted = (_encode_ids(missing).decode(),)
-                rows = connection.execute(f"{query} WHERE j.id IN (SELECT value FROM json_each(?))", wanted).fetchall()
-                found |= {row[1]: row for row in rows}
-            return found
-
-        return cast("dict[str, Row]", await self._do(read))
+        query = (
+            f"SELECT j.seq, j.id, j.content, j.status, j.session, j.attempt, j.duration{more}"
+            f" FROM jobs AS j{join} WHERE {where}"
+        )
+        found: list[Row] = await self._do(rows(query, *values))
+        return {row[1]: row for row in found}
 
     async def standing(self, job_id: str) -> Known | None:
         """Return how a job stands that has not finished; None where it was never begun."""
