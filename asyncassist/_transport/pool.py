@@ -50,18 +50,14 @@ class Exchange:
         self.started = False
         self.is_reused = False
         self.turn: Admission | None = None
-        self._on_start = on_start
+        self._on_start = [on_start]
 
     def start(self) -> None:
         """Note that the wait for a connection is over."""
         self.started = True
         # Not kept: a stream's request lives as long as the stream, and this would keep the scopes around its start.
-        on_start, self._on_start = self._on_start, _nothing
-        on_start()
-
-
-def _nothing() -> None:
-    pass
+        while self._on_start:
+            self._on_start.pop()()
 
 
 class _Slot:

@@ -94,6 +94,17 @@ async def test_left_before_it_began() -> None:
         assert not p.client._batches
 
 
+async def test_left_before_its_task_has_begun() -> None:
+    """It finds that there is nothing to do."""
+    async with place() as p:
+        results = p.client.run_many([p.job(1)])
+        results._batch._start()
+        await results.aclose()
+
+        assert p.asked("create_thread_and_run") == 0
+        assert not p.client._batches
+
+
 @pytest.mark.parametrize("is_ledger", [False, True])
 async def test_cancelling_a_thousand(tmp_path: Path, is_ledger: bool) -> None:
     """The loop that is cancelled goes on only when all runs are cancelled on the server, in bounded time."""
